@@ -1,0 +1,25 @@
+EXTENSION = sidecar
+EXTVERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" sidecar.control)
+
+MODULE_big = sidecar
+OBJS = \
+	src/binding.o \
+	src/query.o \
+	src/report.o \
+	src/sidecar.o \
+	src/trigger.o \
+	src/upsert.o
+PG_CPPFLAGS = -DSIDECAR_VERSION='"$(EXTVERSION)"'
+
+DATA = sidecar--$(EXTVERSION).sql
+PGFILEDESC = "sidecar - enrichment data beside master data"
+
+REGRESS = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
+ISOLATION = $(patsubst test/specs/%.spec,%,$(sort $(wildcard test/specs/*.spec)))
+ISOLATION_OPTS = --inputdir=$(srcdir)/test
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+$(OBJS): $(wildcard src/*.h) sidecar.control

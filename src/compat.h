@@ -1,0 +1,25 @@
+/*-------------------------------------------------------------------------
+ *
+ * compat.h
+ *		Every difference between PostgreSQL versions that sidecar knows of.
+ *
+ * No other file tests PG_VERSION_NUM.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef SIDECAR_COMPAT_H
+#define SIDECAR_COMPAT_H
+
+#if PG_VERSION_NUM < 150000
+#error "sidecar needs PostgreSQL 15 or newer"
+#endif
+
+/* PostgreSQL 18 lets a module tell its name and version (pg_get_loaded_modules) */
+#if PG_VERSION_NUM >= 180000
+#define SIDECAR_MODULE_MAGIC \
+	PG_MODULE_MAGIC_EXT(.name = "sidecar", .version = SIDECAR_VERSION)
+#else
+#define SIDECAR_MODULE_MAGIC PG_MODULE_MAGIC
+#endif
+
+#endif							/* SIDECAR_COMPAT_H */

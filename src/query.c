@@ -1,0 +1,159 @@
+/*-------------------------------------------------------------------------
+ *
+ * query.c
+ *		SQL text made from constants and bindings, and rows that go from a
+ *		query straight into a function's result.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "executor/tstoreReceiver.h"
+#include "funcapi.h"
+#include "lib/stringinfo.h"
+#include "nodes/params.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+
+#include "sidecar.h"
+
+static void execute_select(const char *sql, ParamListInfo params, DestReceiver *dest);
+static ParamListInfo make_params(int nargs, const Oid *types, const Datum *values,
+								 const char *nulls);
+
+/*
+ * Replaces {entity}, {schema}, {sidecar}, {key}, {master}, {master_key} and
+ * {name} by what they are for this binding, quoted for where they stand:
+ * {entity} is a literal, {name} an expression over "m" (NULL where the master
+ * has no such column).  The result is palloc'd.
+ */
+char *
+sidecar_expand(const char *template, const SidecarBinding *binding)
+{
+	const struct
+	{
+		const char *word;
+		const char *text;
+	}			words[] = {
+		{"{entity}", quote_literal_cstr(binding->entity->label)},
+		{"{schema}", binding->schema_sql},
+		{"{sidecar}", binding->sidecar_sql},
+		{"{key}", quote_identifier(binding->entity->key)},
+		{"{master}", binding->master_sql},
+		{"{master_key}", binding->master_key_sql},
+		{"{name}", binding->name_sql ? psprintf("m.%s", binding->name_sql) : "NULL"},
+	};
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	while (*template != '\0')
+	{
+		int			i;
+
+		for (i = 0; i < lengthof(words); i++)
+		{
+			size_t		length = strlen(words[i].word);
+
+			if (strncmp(template, words[i].word, length) == 0)
+			{
+				appendStringInfoString(&sql, words[i].text);
+				template += length;
+				break;
+			}
+		}
+		if (i == lengthof(words))
+			appendStringInfoChar(&sql, *template++);
+	}
+	return sql.data;
+}
+
+/*
+ * Runs a query under the caller's snapshot and appends its rows to the
+ * function's materialized result, which InitMaterializedSRF() has set up.
+ *
+ * The rows go into the tuplestore one by one, so memory is bounded by
+ * work_mem; their types are compared once with the declared ones.  The query
+ * is planned with the values given, may use parallel workers, and answers
+ * cancel.
+ */
+void
+sidecar_query(FunctionCallInfo fcinfo, const char *sql, int nargs,
+			  const Oid *types, const Datum *values, const char *nulls)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	DestReceiver *dest = CreateTuplestoreDestReceiver();
+
+	SetTuplestoreDestReceiverParams(dest, rsinfo->setResult,
+									rsinfo->econtext->ecxt_per_query_memory,
+									false, rsinfo->setDesc,
+									"report query does not return the declared row type");
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	execute_select(sql, make_params(nargs, types, values, nulls), dest);
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
+	dest->rDestroy(dest);
+}
+
+/*
+ * Runs a query that returns one row, under the caller's snapshot, and copies
+ * its columns into the caller's memory context.
+ */
+void
+sidecar_query_row(const char *sql, int nargs,
+				  const Oid *types, const Datum *values, const char *nulls,
+				  int ncolumns, Datum **results, bool **resultnulls)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	TupleDesc	desc;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	execute_select(sql, make_params(nargs, types, values, nulls), NULL);
+	desc = SPI_tuptable->tupdesc;
+	if (SPI_processed != 1 || desc->natts != ncolumns)
+		elog(ERROR, "query did not return one row of %d columns", ncolumns);
+	for (int i = 0; i < ncolumns; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		Datum		value = SPI_getbinval(SPI_tuptable->vals[0], desc, i + 1, resultnulls[i]);
+		MemoryContext spi = MemoryContextSwitchTo(caller);
+
+		*results[i] = *resultnulls[i] ? (Datum) 0 : datumCopy(value, att->attbyval, att->attlen);
+		MemoryContextSwitchTo(spi);
+	}
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
+}
+
+/*
+ * Executes a SELECT; its rows go to dest, or to SPI_tuptable when that is NULL.
+ */
+static void
+execute_select(const char *sql, ParamListInfo params, DestReceiver *dest)
+{
+	SPIExecuteOptions options = {0};
+	int			ret;
+
+	options.params = params;
+	options.read_only = true;
+	options.dest = dest;
+	ret = SPI_execute_extended(sql, &options);
+	if (ret != SPI_OK_SELECT)
+		elog(ERROR, "SPI_execute_extended failed: %s", SPI_result_code_string(ret));
+}
+
+static ParamListInfo
+make_params(int nargs, const Oid *types, const Datum *values, const char *nulls)
+{
+	ParamListInfo params = makeParamList(nargs);
+
+	for (int i = 0; i < nargs; i++)
+	{
+		params->params[i].value = values[i];
+		params->params[i].isnull = nulls[i] == 'n';
+		params->params[i].pflags = PARAM_FLAG_CONST;
+		params->params[i].ptype = types[i];
+	}
+	return params;
+}

@@ -1,0 +1,360 @@
+/*-------------------------------------------------------------------------
+ *
+ * report.c
+ *		The reports.
+ *
+ * A report is an SQL text with places for what differs between entities.
+ * Everything in it is qualified, so that no search_path can change it.  The
+ * bounds and sort orders are those of the indexes of the sidecar tables: with
+ * max_rows, the index stops the scan.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rls.h"
+
+#include "sidecar.h"
+
+/* A percentage with two decimals; NULL of an empty whole */
+#define PERCENT(part, whole) \
+	"CASE WHEN " whole " OPERATOR(pg_catalog.>) 0 THEN " \
+	"pg_catalog.round(100.0 OPERATOR(pg_catalog.*) " part " OPERATOR(pg_catalog./) " whole ", 2) END"
+
+#define MASTER_JOIN_SIDECAR \
+	"{sidecar} s ON m.{master_key} OPERATOR(pg_catalog.=) s.{key} "
+
+/* What sidecar_status() counts, and how it sums up sidecar_objects() */
+static const char orphan_count[] =
+"SELECT pg_catalog.count(*) FROM {sidecar} s "
+"WHERE NOT EXISTS (SELECT FROM {master} m WHERE m.{master_key} OPERATOR(pg_catalog.=) s.{key})";
+
+static const char reject_count[] =
+"SELECT pg_catalog.count(*) FROM " SIDECAR_SCHEMA "." SIDECAR_REJECTS " r "
+"WHERE r.entity OPERATOR(pg_catalog.=) {entity}";
+
+static const char object_summary[] =
+"SELECT COALESCE(pg_catalog.array_agg(o.object ORDER BY o.position) FILTER (WHERE o.state OPERATOR(pg_catalog.<>) 'present' "
+"AND o.kind OPERATOR(pg_catalog.=) ANY ('{primary key,index}')), '{}'), "
+"COALESCE(pg_catalog.array_agg(pg_catalog.format('%s %s: %s', o.kind, o.object, "
+"CASE WHEN o.state OPERATOR(pg_catalog.=) ANY ('{missing,replace}') THEN 'SELECT sidecar_install()' ELSE o.hint END) "
+"ORDER BY o.position) FILTER (WHERE o.state OPERATOR(pg_catalog.<>) 'present' OR o.hint IS NOT NULL), '{}') "
+"OPERATOR(pg_catalog.||) CASE WHEN $1 OPERATOR(pg_catalog.>) 0 THEN "
+"ARRAY[pg_catalog.format('%s rows have no master: delete them, or load their masters', $1)] END "
+"FROM {schema}.sidecar_objects() o "
+"WHERE o.entity OPERATOR(pg_catalog.=) {entity}";
+
+static void report_of_entity(FunctionCallInfo fcinfo, int entity, const char *template,
+							 int nargs, const Oid *types, const char *const *names);
+static bool counts_are_enough(const SidecarBinding *binding);
+static bool rejects_readable(void);
+
+PG_FUNCTION_INFO_V1(sidecar_coverage);
+PG_FUNCTION_INFO_V1(sidecar_field_coverage);
+PG_FUNCTION_INFO_V1(sidecar_sources);
+PG_FUNCTION_INFO_V1(sidecar_stale_companies);
+PG_FUNCTION_INFO_V1(sidecar_stale_people);
+PG_FUNCTION_INFO_V1(sidecar_low_confidence_companies);
+PG_FUNCTION_INFO_V1(sidecar_low_confidence_people);
+PG_FUNCTION_INFO_V1(sidecar_missing_companies);
+PG_FUNCTION_INFO_V1(sidecar_missing_people);
+PG_FUNCTION_INFO_V1(sidecar_status);
+
+/*
+ * sidecar_coverage() RETURNS TABLE (entity, total, enriched,
+ * enrichment_coverage_pct)
+ *
+ * The seed's coverage query for each entity.  Where every sidecar row is known
+ * to have its master, two counts answer it, without sorting or joining.
+ * An entity that has no master yet has NULLs.
+ */
+Datum
+sidecar_coverage(PG_FUNCTION_ARGS)
+{
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; i < SIDECAR_ENTITIES; i++)
+	{
+		SidecarBinding *binding = sidecar_bind(&sidecar_entities[i], AccessShareLock);
+		const char *from;
+
+		if (!OidIsValid(binding->master))
+			from = "(VALUES (CAST(NULL AS pg_catalog.int8), CAST(NULL AS pg_catalog.int8))) c (total, enriched)";
+		else if (counts_are_enough(binding))
+			from = "(SELECT pg_catalog.count(m.{master_key}) AS total FROM {master} m) m, "
+				"(SELECT pg_catalog.count(*) AS enriched FROM {sidecar} s) s";
+		else
+			from = "(SELECT pg_catalog.count(m.{master_key}) AS total, pg_catalog.count(s.{key}) AS enriched "
+				"FROM {master} m LEFT JOIN " MASTER_JOIN_SIDECAR ") c";
+		sidecar_query(fcinfo,
+					  sidecar_expand(psprintf("SELECT CAST({entity} AS pg_catalog.text), total, enriched, "
+											  PERCENT("enriched", "total") " FROM %s", from),
+									 binding),
+					  0, NULL, NULL, NULL);
+	}
+	return (Datum) 0;
+}
+
+/*
+ * sidecar_field_coverage() RETURNS TABLE (entity, field, filled, filled_pct)
+ *
+ * For every column of the sidecar tables but key, created_at and updated_at,
+ * in the table's order: how many masters have it filled (not NULL).  One pass
+ * over each table.
+ */
+Datum
+sidecar_field_coverage(PG_FUNCTION_ARGS)
+{
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; i < SIDECAR_ENTITIES; i++)
+	{
+		SidecarBinding *binding = sidecar_bind(&sidecar_entities[i], AccessShareLock);
+		bool		join = OidIsValid(binding->master) && !counts_are_enough(binding);
+		StringInfoData counts;
+		StringInfoData fields;
+		StringInfoData sql;
+
+		initStringInfo(&counts);
+		initStringInfo(&fields);
+		for (int c = 0; c < binding->columns->natts; c++)
+		{
+			Form_pg_attribute att = TupleDescAttr(binding->columns, c);
+			const char *name = NameStr(att->attname);
+
+			if (att->attisdropped || strcmp(name, binding->entity->key) == 0 ||
+				strcmp(name, SIDECAR_COL_CREATED) == 0 || strcmp(name, SIDECAR_COL_UPDATED) == 0)
+				continue;
+			appendStringInfo(&counts, "%spg_catalog.count(s.%s) AS c%d",
+							 counts.len > 0 ? ", " : "", quote_identifier(name), c);
+			appendStringInfo(&fields, "%s(%d, CAST(%s AS pg_catalog.text), c%d)",
+							 fields.len > 0 ? ", " : "", c, quote_literal_cstr(name), c);
+		}
+
+		initStringInfo(&sql);
+		appendStringInfo(&sql,
+						 "SELECT CAST({entity} AS pg_catalog.text), f.field, f.filled, "
+						 PERCENT("f.filled", "m.total")
+						 " FROM (SELECT %s FROM %s) s, (%s) m, "
+						 "LATERAL (VALUES %s) f (position, field, filled) ORDER BY f.position",
+						 counts.data,
+						 join ? "{master} m JOIN " MASTER_JOIN_SIDECAR : "{sidecar} s",
+						 OidIsValid(binding->master) ?
+						 "SELECT pg_catalog.count(m.{master_key}) AS total FROM {master} m" :
+						 "SELECT CAST(NULL AS pg_catalog.int8) AS total",
+						 fields.data);
+		sidecar_query(fcinfo, sidecar_expand(sql.data, binding), 0, NULL, NULL, NULL);
+	}
+	return (Datum) 0;
+}
+
+/*
+ * sidecar_sources() RETURNS TABLE (entity, enrichment_source,
+ * total_enrichments, avg_confidence, latest_enrichment)
+ *
+ * The seed's query for each entity; a source without any score comes last.
+ */
+Datum
+sidecar_sources(PG_FUNCTION_ARGS)
+{
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; i < SIDECAR_ENTITIES; i++)
+		sidecar_query(fcinfo,
+					  sidecar_expand("SELECT CAST({entity} AS pg_catalog.text), s.enrichment_source, "
+									 "pg_catalog.count(*), pg_catalog.avg(s.confidence_score) AS avg_confidence, "
+									 "CAST(pg_catalog.max(s.last_enriched_at) AS pg_catalog.timestamp) "
+									 "FROM {sidecar} s GROUP BY s.enrichment_source "
+									 "ORDER BY avg_confidence DESC NULLS LAST",
+									 sidecar_bind(&sidecar_entities[i], AccessShareLock)),
+					  0, NULL, NULL, NULL);
+	return (Datum) 0;
+}
+
+/*
+ * sidecar_stale_*(older_than, max_rows): the seed's query; days are whole days
+ * of 24 hours.
+ */
+static const char stale[] =
+"SELECT CAST(s.{key} AS pg_catalog.text), CAST({name} AS pg_catalog.text), s.enrichment_source, "
+"CAST(s.last_enriched_at AS pg_catalog.timestamp), "
+"EXTRACT(DAY FROM pg_catalog.now() OPERATOR(pg_catalog.-) s.last_enriched_at) "
+"FROM {master} m JOIN " MASTER_JOIN_SIDECAR
+"WHERE s.last_enriched_at OPERATOR(pg_catalog.<) (pg_catalog.now() OPERATOR(pg_catalog.-) $1) "
+"ORDER BY s.last_enriched_at LIMIT $2";
+static const Oid stale_types[] = {INTERVALOID, INT8OID};
+static const char *const stale_names[] = {"older_than", "max_rows"};
+
+Datum
+sidecar_stale_companies(PG_FUNCTION_ARGS)
+{
+	report_of_entity(fcinfo, SIDECAR_COMPANY, stale, 2, stale_types, stale_names);
+	return (Datum) 0;
+}
+
+Datum
+sidecar_stale_people(PG_FUNCTION_ARGS)
+{
+	report_of_entity(fcinfo, SIDECAR_PEOPLE, stale, 2, stale_types, stale_names);
+	return (Datum) 0;
+}
+
+/*
+ * sidecar_low_confidence_*(below, max_rows): the seed's query.
+ */
+static const char low_confidence[] =
+"SELECT CAST(s.{key} AS pg_catalog.text), CAST({name} AS pg_catalog.text), s.enrichment_source, "
+"CAST(s.confidence_score AS pg_catalog.numeric), CAST(s.last_enriched_at AS pg_catalog.timestamp) "
+"FROM {master} m JOIN " MASTER_JOIN_SIDECAR
+"WHERE s.confidence_score OPERATOR(pg_catalog.<) $1 "
+"ORDER BY s.confidence_score LIMIT $2";
+static const Oid low_confidence_types[] = {NUMERICOID, INT8OID};
+static const char *const low_confidence_names[] = {"below", "max_rows"};
+
+Datum
+sidecar_low_confidence_companies(PG_FUNCTION_ARGS)
+{
+	report_of_entity(fcinfo, SIDECAR_COMPANY, low_confidence, 2, low_confidence_types,
+					 low_confidence_names);
+	return (Datum) 0;
+}
+
+Datum
+sidecar_low_confidence_people(PG_FUNCTION_ARGS)
+{
+	report_of_entity(fcinfo, SIDECAR_PEOPLE, low_confidence, 2, low_confidence_types,
+					 low_confidence_names);
+	return (Datum) 0;
+}
+
+/*
+ * sidecar_missing_*(max_rows): masters without a sidecar row, in no order.
+ */
+static const char missing[] =
+"SELECT CAST(m.{master_key} AS pg_catalog.text), CAST({name} AS pg_catalog.text) FROM {master} m "
+"WHERE NOT EXISTS (SELECT FROM {sidecar} s WHERE s.{key} OPERATOR(pg_catalog.=) m.{master_key}) "
+"LIMIT $1";
+static const Oid missing_types[] = {INT8OID};
+static const char *const missing_names[] = {"max_rows"};
+
+Datum
+sidecar_missing_companies(PG_FUNCTION_ARGS)
+{
+	report_of_entity(fcinfo, SIDECAR_COMPANY, missing, 1, missing_types, missing_names);
+	return (Datum) 0;
+}
+
+Datum
+sidecar_missing_people(PG_FUNCTION_ARGS)
+{
+	report_of_entity(fcinfo, SIDECAR_PEOPLE, missing, 1, missing_types, missing_names);
+	return (Datum) 0;
+}
+
+/*
+ * sidecar_status() RETURNS TABLE (entity, sidecar_table, master_table,
+ * foreign_key_present, foreign_key_validated, orphan_rows, trigger_enabled,
+ * missing_indexes, rejects_parked, to_do)
+ *
+ * Works whatever is missing; counts orphans by looking at every row, because a
+ * validated key does not speak for rows written with triggers disabled.
+ * rejects_parked is NULL for a role that may not read them.
+ */
+Datum
+sidecar_status(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; i < SIDECAR_ENTITIES; i++)
+	{
+		SidecarBinding *binding = sidecar_lookup(&sidecar_entities[i]);
+		bool		has_sidecar = OidIsValid(binding->sidecar);
+		bool		has_master = OidIsValid(binding->master);
+		char	   *counts = sidecar_expand(psprintf("SELECT (%s), (%s)",
+													 has_master ? orphan_count : "NULL",
+													 rejects_readable() ? reject_count : "NULL"),
+											binding);
+		char	   *objects = sidecar_expand(object_summary, binding);
+		Datum		values[10];
+		bool		nulls[10] = {false};
+
+		values[0] = CStringGetTextDatum(binding->entity->label);
+		values[1] = has_sidecar ? CStringGetTextDatum(binding->sidecar_sql) : (Datum) 0;
+		values[2] = has_master ? CStringGetTextDatum(binding->master_sql) : (Datum) 0;
+		values[3] = BoolGetDatum(has_master);
+		values[4] = BoolGetDatum(binding->key_validated);
+		values[6] = BoolGetDatum(binding->trigger_enabled);
+		nulls[1] = nulls[6] = !has_sidecar;
+		nulls[2] = nulls[4] = !has_master;
+
+		/* from here on the binding may be another one */
+		sidecar_query_row(counts, 0, NULL, NULL, NULL, 2,
+						  (Datum *[]) {&values[5], &values[8]}, (bool *[]) {&nulls[5], &nulls[8]});
+		sidecar_query_row(objects, 1, (Oid[]) {INT8OID}, &values[5], nulls[5] ? "n" : " ", 2,
+						  (Datum *[]) {&values[7], &values[9]}, (bool *[]) {&nulls[7], &nulls[9]});
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+/*
+ * Runs a report on one entity with the function's own arguments.
+ *
+ * The last argument is max_rows, which may be NULL: all rows.  Errors: another
+ * argument is NULL (22004), no master yet (55000).
+ */
+static void
+report_of_entity(FunctionCallInfo fcinfo, int entity, const char *template,
+				 int nargs, const Oid *types, const char *const *names)
+{
+	SidecarBinding *binding;
+	Datum		values[2];
+	char		nulls[2];
+
+	for (int i = 0; i < nargs; i++)
+	{
+		values[i] = PG_GETARG_DATUM(i);
+		nulls[i] = PG_ARGISNULL(i) ? 'n' : ' ';
+		if (PG_ARGISNULL(i) && i < nargs - 1)
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("argument \"%s\" must not be null", names[i])));
+	}
+
+	InitMaterializedSRF(fcinfo, 0);
+	binding = sidecar_bind(&sidecar_entities[entity], AccessShareLock);
+	sidecar_require_master(binding);
+	sidecar_query(fcinfo, sidecar_expand(template, binding), nargs, types, values, nulls);
+}
+
+/*
+ * True when counting either table by itself is the whole truth: every sidecar
+ * row has its master, and no row security hides any from this role.
+ */
+static bool
+counts_are_enough(const SidecarBinding *binding)
+{
+	return binding->key_validated &&
+		check_enable_rls(binding->sidecar, InvalidOid, true) != RLS_ENABLED &&
+		check_enable_rls(binding->master, InvalidOid, true) != RLS_ENABLED;
+}
+
+/*
+ * True when there is a table of parked rejects that the current role may read.
+ */
+static bool
+rejects_readable(void)
+{
+	Oid			schema = get_namespace_oid(SIDECAR_SCHEMA, true);
+	Oid			rejects = OidIsValid(schema) ? get_relname_relid(SIDECAR_REJECTS, schema) : InvalidOid;
+
+	return OidIsValid(rejects) &&
+		pg_namespace_aclcheck(schema, GetUserId(), ACL_USAGE) == ACLCHECK_OK &&
+		pg_class_aclcheck(rejects, GetUserId(), ACL_SELECT) == ACLCHECK_OK;
+}

@@ -1,0 +1,103 @@
+/*-------------------------------------------------------------------------
+ *
+ * sidecar.h
+ *		What the files of the module share.
+ *
+ * An entity (company, people) is a row of sidecar_entities[]: all code takes
+ * the entity as an argument.  Which table carries the entity, which is its
+ * master and what columns there are comes from the catalog (binding.c).
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef SIDECAR_H
+#define SIDECAR_H
+
+#include "postgres.h"
+
+#include "access/tupdesc.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "storage/lockdefs.h"
+
+#include "compat.h"
+
+/* The schema that sidecar_install() makes tables in and looks for masters in */
+#define SIDECAR_SCHEMA "marketing"
+
+/* The table of that schema in which records wait that could not be stored */
+#define SIDECAR_REJECTS "sidecar_rejects"
+
+/* The columns that every sidecar table has and the rules speak of */
+#define SIDECAR_COL_SOURCE "enrichment_source"
+#define SIDECAR_COL_SCORE "confidence_score"
+#define SIDECAR_COL_TIME "last_enriched_at"
+#define SIDECAR_COL_CREATED "created_at"
+#define SIDECAR_COL_UPDATED "updated_at"
+
+#define SIDECAR_HINT_INSTALL "Run \"SELECT sidecar_install()\"."
+
+/*
+ * What is known of an entity before the catalog is asked.  Names are those of
+ * schema SIDECAR_SCHEMA that sidecar_install() makes or looks for first.
+ */
+typedef struct SidecarEntity
+{
+	const char *label;			/* what reports call it */
+	const char *sidecar;		/* its sidecar table */
+	const char *key;			/* the sidecar's key column */
+	const char *trigger;		/* the updated_at trigger */
+	const char *trigger_function;	/* and the function it calls: the mark by
+									 * which the sidecar table is known */
+	const char *foreign_key;	/* the sidecar's key to its master */
+	const char *master;			/* the master table */
+	const char *master_key;		/* the master's key column */
+	const char *name;			/* the master's column that people read */
+} SidecarEntity;
+
+enum
+{
+	SIDECAR_COMPANY,
+	SIDECAR_PEOPLE,
+	SIDECAR_ENTITIES
+};
+
+/*
+ * What the catalog says of an entity.  Text is quoted, ready to stand in SQL.
+ * It lives until the next sidecar_bind() or sidecar_lookup() of any entity.
+ */
+typedef struct SidecarBinding
+{
+	const SidecarEntity *entity;
+	uint64		generation;		/* another number: something has changed */
+	Oid			sidecar;		/* InvalidOid: there is none */
+	Oid			master;			/* InvalidOid: no foreign key yet */
+	bool		key_validated;	/* every row has its master */
+	bool		trigger_enabled;	/* outside replication */
+	TupleDesc	columns;		/* of the sidecar table */
+	const char *schema_sql;		/* of the extension's functions */
+	const char *sidecar_sql;	/* schema.table */
+	const char *master_sql;		/* schema.table */
+	const char *master_key_sql; /* column */
+	const char *name_sql;		/* column, or NULL: the master has none */
+} SidecarBinding;
+
+/* in sidecar.c */
+extern PGDLLIMPORT const SidecarEntity sidecar_entities[SIDECAR_ENTITIES];
+
+/* in binding.c */
+extern void sidecar_binding_init(void);
+extern SidecarBinding *sidecar_lookup(const SidecarEntity *entity);
+extern SidecarBinding *sidecar_bind(const SidecarEntity *entity, LOCKMODE lockmode);
+extern void sidecar_require_master(const SidecarBinding *binding);
+extern Form_pg_attribute sidecar_column(const SidecarBinding *binding, const char *name);
+
+/* in query.c */
+extern char *sidecar_expand(const char *template, const SidecarBinding *binding);
+extern void sidecar_query(FunctionCallInfo fcinfo, const char *sql, int nargs,
+						  const Oid *types, const Datum *values, const char *nulls);
+
+extern void sidecar_query_row(const char *sql, int nargs,
+							  const Oid *types, const Datum *values, const char *nulls,
+							  int ncolumns, Datum **results, bool **resultnulls);
+
+#endif							/* SIDECAR_H */

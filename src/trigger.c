@@ -1,0 +1,98 @@
+/*-------------------------------------------------------------------------
+ *
+ * trigger.c
+ *		The updated_at triggers of the sidecar tables.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "utils/fmgrprotos.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "sidecar.h"
+
+static Datum set_updated_at(FunctionCallInfo fcinfo);
+
+PG_FUNCTION_INFO_V1(update_company_sidecar_updated_at);
+PG_FUNCTION_INFO_V1(update_people_sidecar_updated_at);
+
+/*
+ * Trigger function of company_sidecar.  Two names, because the function that
+ * its trigger calls is the mark by which an entity's table is known.
+ */
+Datum
+update_company_sidecar_updated_at(PG_FUNCTION_ARGS)
+{
+	return set_updated_at(fcinfo);
+}
+
+/*
+ * Trigger function of people_sidecar.
+ */
+Datum
+update_people_sidecar_updated_at(PG_FUNCTION_ARGS)
+{
+	return set_updated_at(fcinfo);
+}
+
+/*
+ * Returns the new row with updated_at = now(), in the column's own type: a
+ * timestamp column takes the session's time zone, as DEFAULT NOW() does.
+ *
+ * Errors: not called as a BEFORE UPDATE FOR EACH ROW trigger (39P01), no
+ * column updated_at (42703), or one that holds no timestamp (42804).
+ */
+static Datum
+set_updated_at(FunctionCallInfo fcinfo)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	TupleDesc	desc;
+	int			attnum;
+	Datum		now;
+	bool		isnull = false;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("trigger function was not called as a trigger")));
+	if (!TRIGGER_FIRED_BEFORE(trigdata->tg_event) ||
+		!TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("trigger \"%s\" must be fired BEFORE UPDATE FOR EACH ROW",
+						trigdata->tg_trigger->tgname)));
+
+	desc = RelationGetDescr(trigdata->tg_relation);
+	attnum = SPI_fnumber(desc, SIDECAR_COL_UPDATED);
+	if (attnum <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("table \"%s\" has no column \"%s\"",
+						RelationGetRelationName(trigdata->tg_relation),
+						SIDECAR_COL_UPDATED)));
+
+	now = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+	switch (SPI_gettypeid(desc, attnum))
+	{
+		case TIMESTAMPTZOID:
+			break;
+		case TIMESTAMPOID:
+			now = DirectFunctionCall1(timestamptz_timestamp, now);
+			break;
+		default:
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("column \"%s\" of table \"%s\" is not a timestamp",
+							SIDECAR_COL_UPDATED,
+							RelationGetRelationName(trigdata->tg_relation))));
+	}
+	return PointerGetDatum(heap_modify_tuple_by_cols(trigdata->tg_newtuple, desc, 1,
+													 &attnum, &now, &isnull));
+}

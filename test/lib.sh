@@ -1,0 +1,111 @@
+# What demo/run, test/run and their kin share: packages, a sandbox, the build
+# and a throw-away cluster.  Sourced by bash scripts.
+#
+# Everything happens in a copy of the tree in a temporary folder, as an
+# ordinary user: root drops to "nobody".  The extension is installed into that
+# folder too; the machine's PostgreSQL and its clusters are not touched.
+
+set -euo pipefail
+
+self=$(readlink -f "$0")
+top=$(readlink -f "$(dirname "${BASH_SOURCE[0]}")/..")
+
+say() { printf '== %s\n' "$*"; }
+die() { printf '%s: %s\n' "${self#"$top"/}" "$*" >&2; exit 1; }
+
+# need_packages NAME...: root installs what is missing, anybody else is told.
+need_packages() {
+	local name missing=()
+	for name in "$@"; do
+		[ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null)" = installed ] || missing+=("$name")
+	done
+	[ ${#missing[@]} -gt 0 ] || return 0
+	[ "$(id -u)" = 0 ] || die "please install first: sudo apt-get install ${missing[*]}"
+	say "installing ${missing[*]}"
+	apt-get -qq update
+	DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null </dev/null
+}
+
+# The major version to work with: $PG_MAJOR, or what the distribution ships.
+pg_major() {
+	local major=${PG_MAJOR:-}
+	if [ -z "$major" ]; then
+		[ "$(id -u)" != 0 ] || apt-cache show postgresql >/dev/null 2>&1 || apt-get -qq update >&2
+		major=$(apt-cache depends postgresql 2>/dev/null | sed -n 's/.*Depends: postgresql-\([0-9]*\)$/\1/p' | head -n 1)
+	fi
+	[ -n "$major" ] || die "which PostgreSQL? Set PG_MAJOR, as in PG_MAJOR=15"
+	echo "$major"
+}
+
+# sandbox PACKAGE... -- ARGUMENT...: first call: installs what building needs
+# and the packages named, copies the tree, and runs this script again in the
+# copy with the arguments; never returns.  Second call: returns, with $work a
+# writable folder.  The folder is removed at the end, unless $work/keep exists.
+sandbox() {
+	local packages=() rc=0
+	while [ "$1" != -- ]; do packages+=("$1"); shift; done
+	shift
+	if [ -n "${SIDECAR_WORK:-}" ]; then
+		work=$SIDECAR_WORK
+		pg_config=/usr/lib/postgresql/$PG_MAJOR/bin/pg_config
+		bindir=$("$pg_config" --bindir)
+		return
+	fi
+
+	PG_MAJOR=$(pg_major)
+	need_packages gcc make "postgresql-$PG_MAJOR" "postgresql-server-dev-$PG_MAJOR" "${packages[@]//PG_MAJOR/$PG_MAJOR}"
+	work=$(mktemp -d "${TMPDIR:-/tmp}/sidecar.XXXXXX")
+	chmod 755 "$work"
+	trap '[ -e "$work/keep" ] || rm -rf "$work"' EXIT
+	trap 'exit 130' INT
+	trap 'exit 143' TERM
+	mkdir "$work/tree"
+	tar -C "$top" --exclude=./.git --exclude=./.cache -cf - . | tar -C "$work/tree" --no-same-owner -xf -
+
+	local run=(env "HOME=$work" "SIDECAR_WORK=$work" "PG_MAJOR=$PG_MAJOR" LC_ALL=C.UTF-8
+		bash "$work/tree/${self#"$top"/}" "$@")
+	if [ "$(id -u)" = 0 ]; then
+		chown -R nobody:nogroup "$work"
+		run=(setpriv --reuid=nobody --regid=nogroup --clear-groups "${run[@]}")
+	fi
+	cd "$work"
+	"${run[@]}" </dev/null || rc=$?
+	exit $rc
+}
+
+# build [VARIABLE=VALUE...]: compiles without a warning, installs into $work.
+build() {
+	say "building for PostgreSQL $PG_MAJOR"
+	make -s -C "$top" PG_CONFIG="$pg_config" clean >"$work/build.log" 2>&1
+	make -s -C "$top" PG_CONFIG="$pg_config" COPT=-Werror "$@" >>"$work/build.log" 2>&1 &&
+		make -s -C "$top" PG_CONFIG="$pg_config" DESTDIR="$work/dest" install >>"$work/build.log" 2>&1 ||
+		{ cat "$work/build.log" >&2; die "the build failed"; }
+}
+
+# Settings that let a server find the extension in $work: Debian's own, or,
+# from 18 on, PostgreSQL's.
+server_settings() {
+	if [ "$PG_MAJOR" -ge 18 ]; then
+		printf "extension_control_path = '%s:\$system'\n" "$work/dest$("$pg_config" --sharedir)"
+		printf "dynamic_library_path = '%s:\$libdir'\n" "$work/dest$("$pg_config" --pkglibdir)"
+	else
+		printf "extension_destdir = '%s'\n" "$work/dest"
+	fi
+}
+
+# start_cluster [SETTING...]: a private server on a socket in $work; stopped
+# when the script ends, unless $work/keep exists then.
+start_cluster() {
+	say "starting a private PostgreSQL $PG_MAJOR"
+	"$bindir/initdb" -D "$work/data" -U postgres -A trust -E UTF8 --no-locale --no-sync >"$work/initdb.log"
+	{
+		server_settings
+		printf "%s\n" "listen_addresses = ''" "unix_socket_directories = '$work'" "fsync = off" \
+			"timezone = 'UTC'" "$@"
+	} >>"$work/data/postgresql.conf"
+	trap '[ -e "$work/keep" ] || "$bindir/pg_ctl" -D "$work/data" -m immediate stop >/dev/null 2>&1' EXIT
+	"$bindir/pg_ctl" -D "$work/data" -l "$work/server.log" -w start >/dev/null ||
+		{ cat "$work/server.log" >&2; die "the server did not start"; }
+	export PGHOST=$work PGUSER=postgres PGDATABASE=postgres
+	unset PGPORT PGSERVICE
+}
