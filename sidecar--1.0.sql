@@ -425,14 +425,15 @@ WHERE f.rel IS NOT NULL
 UNION ALL
 -- the checks
 SELECT 400 + 20 * f.n, f.entity, 'check', format('%I on %s', f.table_name || '_confidence_score_check', f.table_sql),
-       CASE WHEN EXISTS (SELECT FROM pg_constraint c WHERE c.conrelid = f.rel AND c.contype = 'c'
-                         AND c.conname = f.table_name || '_confidence_score_check') THEN 'present' ELSE 'missing' END,
+       CASE WHEN c.oid IS NOT NULL THEN 'present' ELSE 'missing' END,
        format('ALTER TABLE %s ADD CONSTRAINT %I CHECK (confidence_score >= 0 AND confidence_score <= 100)',
               f.table_sql, f.table_name || '_confidence_score_check'),
-       NULL,
+       CASE WHEN NOT c.convalidated THEN
+                format('stored rows do not meet it: mend them, then ALTER TABLE %s VALIDATE CONSTRAINT %I', f.table_sql, c.conname) END,
        format('SELECT count(*) FROM %s WHERE NOT (confidence_score >= 0 AND confidence_score <= 100)', f.table_sql),
        NULL
 FROM found f
+LEFT JOIN pg_constraint c ON c.conrelid = f.rel AND c.contype = 'c' AND c.conname = f.table_name || '_confidence_score_check'
 WHERE f.entity IS NOT NULL
 
 UNION ALL
@@ -485,7 +486,7 @@ SELECT 700 + 20 * f.n, f.entity, 'foreign key', format('%I on %s', b.foreign_key
        format('ALTER TABLE %s ADD CONSTRAINT %I FOREIGN KEY (%I) REFERENCES %s (%I) ON DELETE CASCADE',
               f.table_sql, b.foreign_key, f.key_column, COALESCE(m.table_sql, m.default_name), b.master_key),
        CASE WHEN m.bound THEN
-                (SELECT format('rows without a master are left: remove them, then ALTER TABLE %s VALIDATE CONSTRAINT %I', f.table_sql, c.conname)
+                (SELECT format('stored rows do not meet it: mend them, then ALTER TABLE %s VALIDATE CONSTRAINT %I', f.table_sql, c.conname)
                  FROM pg_constraint c
                  WHERE c.conrelid = f.rel AND c.confrelid = m.rel AND c.contype = 'f' AND c.conparentid = 0 AND NOT c.convalidated
                  LIMIT 1)
@@ -535,7 +536,7 @@ BEGIN
                     RAISE EXCEPTION USING
                         ERRCODE = 'wrong_object_type',
                         MESSAGE = format('%s cannot serve as a sidecar table', o.object),
-                        DETAIL = format('Of the name that sidecar needs, but %s.', o.hint),
+                        DETAIL = format('It has the name that sidecar needs, but %s.', o.hint),
                         HINT = 'Rename it or change it, then try again. Nothing was changed.';
                 ELSE
                     whole := true;
@@ -554,7 +555,7 @@ BEGIN
                     IF NOT whole THEN
                         EXECUTE o.command || ' NOT VALID';
                         EXECUTE o.violations INTO bad;
-                        hint := format('%s stored rows do not meet it: new rows must; mend those, then VALIDATE CONSTRAINT', bad);
+                        hint := format('%s stored rows do not meet it, new rows must: mend them, then ALTER TABLE ... VALIDATE CONSTRAINT', bad);
                         RAISE WARNING '% is not valid for % stored rows', object, bad
                             USING ERRCODE = 'integrity_constraint_violation',
                                   HINT = 'They were kept; new rows are checked. SELECT * FROM sidecar_status() tells what to do.';

@@ -1,0 +1,187 @@
+-- Every report against the seed's query of that name, or the plainest SQL, by
+-- EXCEPT in both directions, on rows with NULLs, ties, undated rows, scores at
+-- the thresholds and masters without a sidecar row.
+SET client_min_messages = warning;
+\set SHOW_CONTEXT never
+CREATE EXTENSION sidecar;
+SELECT count(*) > 0 AS made FROM sidecar_create_masters();
+
+-- an empty master has no percentage
+SELECT * FROM sidecar_coverage();
+SELECT * FROM sidecar_field_coverage() WHERE field = 'enrichment_source';
+SELECT count(*) FROM sidecar_sources();
+
+INSERT INTO marketing.company_master SELECT 'c' || i, 'Company ' || i FROM generate_series(1, 800) i;
+INSERT INTO marketing.people_master (unique_id, full_name, title) SELECT 'p' || i, 'Person ' || i, 'Title' FROM generate_series(1, 600) i;
+-- no enrichment at all
+SELECT * FROM sidecar_coverage();
+SELECT (SELECT count(*) FROM sidecar_missing_companies()) AS companies, (SELECT count(*) FROM sidecar_missing_people()) AS people;
+
+INSERT INTO marketing.company_sidecar (company_unique_id, ein_number, clay_tags, enrichment_payload, last_enriched_at, enrichment_source, confidence_score)
+SELECT 'c' || i,
+       CASE WHEN i % 3 = 0 THEN '12-' || i END,
+       CASE WHEN i % 4 = 0 THEN ARRAY['t' || i % 7] END,
+       CASE WHEN i % 2 = 0 THEN jsonb_build_object('i', i) END,
+       CASE i % 10 WHEN 0 THEN NULL WHEN 1 THEN now() - interval '90 days' ELSE now() - i % 50 * interval '5 days' END,
+       CASE i % 9 WHEN 0 THEN NULL WHEN 1 THEN 'silent' ELSE (ARRAY['clay', 'apify', 'firecrawl'])[1 + i % 3] END,
+       CASE WHEN i % 9 IN (1, 5) THEN NULL ELSE (ARRAY[0, 69.99, 70, 70.01, 95.5, 100])[1 + i % 6] END
+FROM generate_series(1, 700) i WHERE i % 13 <> 0;
+INSERT INTO marketing.people_sidecar (person_unique_id, clay_segments, social_profiles, last_enriched_at, enrichment_source, confidence_score)
+SELECT 'p' || i,
+       CASE WHEN i % 3 = 0 THEN ARRAY['s' || i % 7] END,
+       CASE WHEN i % 4 = 0 THEN jsonb_build_object('github', 'u' || i) END,
+       CASE WHEN i % 8 > 0 THEN now() - i % 30 * interval '7 days' END,
+       CASE WHEN i % 5 > 0 THEN (ARRAY['clay', 'linkedin_scraper'])[1 + i % 2] END,
+       CASE WHEN i % 7 > 0 THEN i % 101 END
+FROM generate_series(1, 500) i WHERE i % 11 <> 0;
+
+-- Two queries give the same rows, ties and all; the count of rows that differ
+-- and the count of rows.
+CREATE FUNCTION same(report text, query text, OUT differ bigint, OUT "rows" bigint) LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('WITH a AS MATERIALIZED (%s), b AS MATERIALIZED (%s)
+        SELECT (SELECT count(*) FROM (TABLE a EXCEPT ALL TABLE b) x) + (SELECT count(*) FROM (TABLE b EXCEPT ALL TABLE a) x),
+               (SELECT count(*) FROM b)', report, query) INTO differ, "rows";
+END $$;
+-- The seed's queries, for either entity
+CREATE FUNCTION compare() RETURNS TABLE (report text, differ bigint, "rows" bigint) LANGUAGE plpgsql AS $$
+DECLARE
+    e record;
+BEGIN
+    FOR e IN
+        SELECT * FROM (VALUES ('company', 'companies', 'company_master', 'company_unique_id', 'company_name', 'company_sidecar', 'company_unique_id'),
+                              ('people', 'people', 'people_master', 'unique_id', 'full_name', 'people_sidecar', 'person_unique_id'))
+            v (entity, plural, master, master_key, name, sidecar, key)
+    LOOP
+        report := e.entity || ' coverage';
+        SELECT * INTO differ, "rows" FROM same(format('SELECT total, enriched, enrichment_coverage_pct FROM sidecar_coverage() WHERE entity = %L', e.entity),
+            format('SELECT COUNT(DISTINCT cm.%1$I) AS total_companies, COUNT(DISTINCT cs.%2$I) AS enriched_companies,
+                           ROUND(100.0 * COUNT(DISTINCT cs.%2$I) / COUNT(DISTINCT cm.%1$I), 2) AS enrichment_coverage_pct
+                    FROM marketing.%3$I cm LEFT JOIN marketing.%4$I cs ON cm.%1$I = cs.%2$I', e.master_key, e.key, e.master, e.sidecar));
+        RETURN NEXT;
+        report := e.entity || ' sources';
+        SELECT * INTO differ, "rows" FROM same(format('SELECT enrichment_source, total_enrichments, avg_confidence, latest_enrichment FROM sidecar_sources() WHERE entity = %L', e.entity),
+            format('SELECT enrichment_source, COUNT(*) AS total_enrichments, AVG(confidence_score) AS avg_confidence, MAX(last_enriched_at) AS latest_enrichment
+                    FROM marketing.%I GROUP BY enrichment_source', e.sidecar));
+        RETURN NEXT;
+        report := e.entity || ' stale';
+        SELECT * INTO differ, "rows" FROM same(format('SELECT * FROM sidecar_stale_%s()', e.plural),
+            format('SELECT cs.%2$I, cm.%5$I, cs.enrichment_source, cs.last_enriched_at, EXTRACT(DAY FROM NOW() - cs.last_enriched_at) AS days_since_enrichment
+                    FROM marketing.%3$I cm JOIN marketing.%4$I cs ON cm.%1$I = cs.%2$I
+                    WHERE cs.last_enriched_at < NOW() - INTERVAL ''90 days''', e.master_key, e.key, e.master, e.sidecar, e.name));
+        RETURN NEXT;
+        report := e.entity || ' low confidence';
+        SELECT * INTO differ, "rows" FROM same(format('SELECT * FROM sidecar_low_confidence_%s()', e.plural),
+            format('SELECT cs.%2$I, cm.%5$I, cs.enrichment_source, cs.confidence_score, cs.last_enriched_at
+                    FROM marketing.%3$I cm JOIN marketing.%4$I cs ON cm.%1$I = cs.%2$I
+                    WHERE cs.confidence_score < 70.0', e.master_key, e.key, e.master, e.sidecar, e.name));
+        RETURN NEXT;
+        report := e.entity || ' missing';
+        SELECT * INTO differ, "rows" FROM same(format('SELECT * FROM sidecar_missing_%s()', e.plural),
+            format('SELECT cm.%1$I, cm.%5$I FROM marketing.%3$I cm LEFT JOIN marketing.%4$I cs ON cm.%1$I = cs.%2$I WHERE cs.%2$I IS NULL',
+                   e.master_key, e.key, e.master, e.sidecar, e.name));
+        RETURN NEXT;
+        report := e.entity || ' field coverage';
+        SELECT * INTO differ, "rows" FROM same(format('SELECT field, filled, filled_pct FROM sidecar_field_coverage() WHERE entity = %L', e.entity),
+            (SELECT string_agg(format('SELECT %6$L, count(cs.%6$I), ROUND(100.0 * count(cs.%6$I) / count(*), 2)
+                    FROM marketing.%3$I cm LEFT JOIN marketing.%4$I cs ON cm.%1$I = cs.%2$I', e.master_key, e.key, e.master, e.sidecar, NULL, attname), ' UNION ALL ')
+             FROM pg_attribute WHERE attrelid = format('marketing.%I', e.sidecar)::regclass AND attnum > 0 AND NOT attisdropped
+               AND attname NOT IN (e.key, 'created_at', 'updated_at')));
+        RETURN NEXT;
+    END LOOP;
+END $$;
+SELECT * FROM compare();
+
+-- order
+SELECT bool_and(ordered) AS oldest_first FROM (SELECT last_enriched_at >= lag(last_enriched_at) OVER () AS ordered FROM sidecar_stale_companies()) s;
+SELECT bool_and(ordered) AS lowest_first FROM (SELECT confidence_score >= lag(confidence_score) OVER () AS ordered FROM sidecar_low_confidence_people()) s;
+SELECT entity, enrichment_source, total_enrichments, round(avg_confidence, 2) AS avg_confidence FROM sidecar_sources();
+SELECT * FROM sidecar_field_coverage();
+
+-- the arguments
+SELECT * FROM same($$SELECT company_unique_id FROM sidecar_stale_companies('30 days')$$,
+    $$SELECT company_unique_id FROM marketing.company_sidecar WHERE last_enriched_at < now() - interval '30 days'$$);
+SELECT * FROM same($$SELECT person_unique_id FROM sidecar_stale_people(older_than => '1 year')$$,
+    $$SELECT person_unique_id FROM marketing.people_sidecar WHERE last_enriched_at < now() - interval '1 year'$$);
+SELECT * FROM same($$SELECT company_unique_id FROM sidecar_low_confidence_companies(70.01)$$,
+    $$SELECT company_unique_id FROM marketing.company_sidecar WHERE confidence_score < 70.01$$);
+SELECT count(*), count(DISTINCT company_unique_id), max(last_enriched_at) = (SELECT last_enriched_at FROM marketing.company_sidecar ORDER BY 1 OFFSET 9 LIMIT 1) AS the_oldest FROM sidecar_stale_companies(max_rows => 10);
+SELECT count(*), max(confidence_score) FROM sidecar_low_confidence_people(max_rows => 5);
+SELECT count(*) FROM sidecar_missing_companies(7);
+SELECT count(*) FROM sidecar_missing_people(0);
+SELECT sidecar_stale_companies(max_rows => -1);
+\echo :LAST_ERROR_SQLSTATE
+SELECT sidecar_stale_people(NULL);
+\echo :LAST_ERROR_SQLSTATE
+SELECT sidecar_low_confidence_companies(NULL);
+\echo :LAST_ERROR_SQLSTATE
+
+-- with max_rows the index stops the scan, however many rows there are
+CREATE FUNCTION rows_read(report text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    before bigint;
+BEGIN
+    before := pg_stat_get_xact_tuples_returned('marketing.company_sidecar'::regclass)
+        + (SELECT sum(pg_stat_get_xact_tuples_returned(indexrelid)) FROM pg_index WHERE indrelid = 'marketing.company_sidecar'::regclass);
+    EXECUTE 'SELECT count(*) FROM ' || report;
+    RETURN CASE WHEN pg_stat_get_xact_tuples_returned('marketing.company_sidecar'::regclass)
+        + (SELECT sum(pg_stat_get_xact_tuples_returned(indexrelid)) FROM pg_index WHERE indrelid = 'marketing.company_sidecar'::regclass)
+        - before <= 10 THEN 'few' ELSE 'many' END;
+END $$;
+ANALYZE marketing.company_master, marketing.company_sidecar;
+SELECT rows_read('sidecar_stale_companies(max_rows => 3)') AS stale,
+       rows_read('sidecar_low_confidence_companies(max_rows => 3)') AS low_confidence,
+       rows_read('sidecar_stale_companies()') AS stale_all;
+
+-- a column that the user added is reported like any other; one that is dropped is not
+ALTER TABLE marketing.company_sidecar ADD COLUMN "Naics Code" text, DROP COLUMN clay_segments;
+UPDATE marketing.company_sidecar SET "Naics Code" = '1' WHERE company_unique_id = 'c1';
+SELECT field, filled FROM sidecar_field_coverage() WHERE entity = 'company';
+SELECT * FROM compare() WHERE report ~ 'company';
+
+-- a master without the name column has NULL names
+ALTER TABLE marketing.company_master DROP COLUMN company_name;
+SELECT count(*), count(company_name) FROM sidecar_stale_companies();
+SELECT count(*), count(company_name) FROM sidecar_missing_companies();
+SELECT count(*), count(company_name) FROM sidecar_low_confidence_companies();
+ALTER TABLE marketing.company_master ADD COLUMN company_name text;
+
+-- a key that is not validated does not mislead: orphans are not counted
+BEGIN;
+ALTER TABLE marketing.company_sidecar DROP CONSTRAINT fk_company_sidecar_company;
+INSERT INTO marketing.company_sidecar (company_unique_id, enrichment_source) VALUES ('orphan', 'clay');
+SELECT outcome FROM sidecar_install() WHERE object ~ 'foreign key .*company';
+SELECT * FROM compare() WHERE report ~ 'company (coverage|field|stale)';
+ROLLBACK;
+
+-- a report that needs the master says what is missing
+BEGIN;
+ALTER TABLE marketing.company_sidecar DROP CONSTRAINT fk_company_sidecar_company;
+SELECT * FROM sidecar_coverage();
+SELECT count(*) > 0 AS works FROM sidecar_sources();
+SELECT count(*) > 0 AS works FROM sidecar_field_coverage();
+SELECT sidecar_stale_companies();
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK;
+
+-- a partitioned master, a unique index instead of a primary key, a parallel plan
+BEGIN;
+ALTER TABLE marketing.company_master RENAME TO old_master;
+CREATE TABLE marketing.company_master (LIKE marketing.old_master) PARTITION BY HASH (company_unique_id);
+CREATE TABLE marketing.company_master_0 PARTITION OF marketing.company_master FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+CREATE TABLE marketing.company_master_1 PARTITION OF marketing.company_master FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+CREATE UNIQUE INDEX ON marketing.company_master (company_unique_id);
+INSERT INTO marketing.company_master SELECT * FROM marketing.old_master;
+ALTER TABLE marketing.company_sidecar DROP CONSTRAINT fk_company_sidecar_company;
+SELECT object, outcome FROM sidecar_install() WHERE outcome <> 'present';
+SET LOCAL parallel_setup_cost = 0;
+SET LOCAL parallel_tuple_cost = 0;
+SET LOCAL min_parallel_table_scan_size = 0;
+SET LOCAL min_parallel_index_scan_size = 0;
+SELECT * FROM compare() WHERE report ~ 'company';
+SELECT entity, master_table, to_do FROM sidecar_status() WHERE entity = 'company';
+ROLLBACK;
+
+DROP EXTENSION sidecar CASCADE;
+DROP SCHEMA marketing CASCADE;
+DROP FUNCTION same, compare, rows_read;
