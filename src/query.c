@@ -27,7 +27,7 @@ static ParamListInfo make_params(int nargs, const Oid *types, const Datum *value
  * {entity} is a literal, {name} an expression over "m" (NULL where the master
  * has no such column).  The result is palloc'd.
  */
-char *
+char	   *
 sidecar_expand(const char *template, const SidecarBinding *binding)
 {
 	const struct
@@ -102,7 +102,7 @@ sidecar_query(FunctionCallInfo fcinfo, const char *sql, int nargs,
 void
 sidecar_query_row(const char *sql, int nargs,
 				  const Oid *types, const Datum *values, const char *nulls,
-				  int ncolumns, Datum **results, bool **resultnulls)
+				  int ncolumns, Datum *results, bool *resultnulls)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	TupleDesc	desc;
@@ -116,10 +116,10 @@ sidecar_query_row(const char *sql, int nargs,
 	for (int i = 0; i < ncolumns; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
-		Datum		value = SPI_getbinval(SPI_tuptable->vals[0], desc, i + 1, resultnulls[i]);
+		Datum		value = SPI_getbinval(SPI_tuptable->vals[0], desc, i + 1, &resultnulls[i]);
 		MemoryContext spi = MemoryContextSwitchTo(caller);
 
-		*results[i] = *resultnulls[i] ? (Datum) 0 : datumCopy(value, att->attbyval, att->attlen);
+		results[i] = resultnulls[i] ? (Datum) 0 : datumCopy(value, att->attbyval, att->attlen);
 		MemoryContextSwitchTo(spi);
 	}
 	if (SPI_finish() != SPI_OK_FINISH)

@@ -281,6 +281,11 @@ sidecar_status(PG_FUNCTION_ARGS)
 													 rejects_readable() ? reject_count : "NULL"),
 											binding);
 		char	   *objects = sidecar_expand(object_summary, binding);
+		Oid			count_type = INT8OID;
+		Datum		count[2];
+		bool		count_null[2];
+		Datum		list[2];
+		bool		list_null[2];
 		Datum		values[10];
 		bool		nulls[10] = {false};
 
@@ -294,10 +299,15 @@ sidecar_status(PG_FUNCTION_ARGS)
 		nulls[2] = nulls[4] = !has_master;
 
 		/* from here on the binding may be another one */
-		sidecar_query_row(counts, 0, NULL, NULL, NULL, 2,
-						  (Datum *[]) {&values[5], &values[8]}, (bool *[]) {&nulls[5], &nulls[8]});
-		sidecar_query_row(objects, 1, (Oid[]) {INT8OID}, &values[5], nulls[5] ? "n" : " ", 2,
-						  (Datum *[]) {&values[7], &values[9]}, (bool *[]) {&nulls[7], &nulls[9]});
+		sidecar_query_row(counts, 0, NULL, NULL, NULL, 2, count, count_null);
+		sidecar_query_row(objects, 1, &count_type, count, count_null[0] ? "n" : " ",
+						  2, list, list_null);
+		values[5] = count[0];
+		nulls[5] = count_null[0];
+		values[7] = list[0];
+		values[8] = count[1];
+		nulls[8] = count_null[1];
+		values[9] = list[1];
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;

@@ -98,6 +98,6 @@ extern void sidecar_query(FunctionCallInfo fcinfo, const char *sql, int nargs,
 
 extern void sidecar_query_row(const char *sql, int nargs,
 							  const Oid *types, const Datum *values, const char *nulls,
-							  int ncolumns, Datum **results, bool **resultnulls);
+							  int ncolumns, Datum *results, bool *resultnulls);
 
 #endif							/* SIDECAR_H */

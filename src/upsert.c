@@ -74,6 +74,7 @@ typedef struct UpsertState
 	uint64		generation;		/* of the binding that it was made from */
 	int			ncolumns;
 	RecordColumn *columns;
+	int			time;			/* which of them is last_enriched_at */
 	KeptPlan	plans[PLANS];
 } UpsertState;
 
@@ -136,8 +137,8 @@ upsert_record(FunctionCallInfo fcinfo, int entity)
 	SurvivorshipRule rule = parse_rule(fcinfo, nargs);
 	Datum		values[FUNC_MAX_ARGS];
 	char		nulls[FUNC_MAX_ARGS];
-	int			time = -1;
-	bool		time_given = true;
+	int			time;
+	bool		time_given;
 	const char *outcome;
 	SPIPlanPtr	write;
 	SPIPlanPtr	compare = NULL;
@@ -157,12 +158,11 @@ upsert_record(FunctionCallInfo fcinfo, int entity)
 		nulls[i] = PG_ARGISNULL(i) ? 'n' : ' ';
 		if (!PG_ARGISNULL(i))
 			check_value(&state->columns[i], values[i]);
-		if (strcmp(state->columns[i].name, SIDECAR_COL_TIME) == 0)
-			time = i;
 	}
-	if (nulls[time] == 'n')
+	time = state->time;
+	time_given = !PG_ARGISNULL(time);
+	if (!time_given)
 	{
-		time_given = false;
 		values[time] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
 		nulls[time] = ' ';
 	}
@@ -170,7 +170,10 @@ upsert_record(FunctionCallInfo fcinfo, int entity)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 
-	/* user code may run in the statement: nothing of the binding is used later */
+	/*
+	 * user code may run in the statement: nothing of the binding is used
+	 * later
+	 */
 	write = get_plan(state, binding, rule);
 	if (rule != RULE_OVERWRITE)
 		compare = get_plan(state, binding, COMPARISON);
@@ -266,6 +269,8 @@ read_columns(UpsertState *state, const SidecarBinding *binding, Oid function)
 		column->argtype = types[i];
 		column->max_chars = types[i] == TEXTOID && att->atttypid == VARCHAROID && att->atttypmod > VARHDRSZ ?
 			att->atttypmod - VARHDRSZ : 0;
+		if (strcmp(names[i], SIDECAR_COL_TIME) == 0)
+			state->time = i;
 	}
 	MemoryContextSwitchTo(old);
 	state->generation = binding->generation;
@@ -324,7 +329,7 @@ get_plan(UpsertState *state, const SidecarBinding *binding, int which)
 	if (kept->generation != state->generation)
 	{
 		char	   *sql = which == COMPARISON ? compare_sql(state, binding) :
-			write_sql(state, binding, which);
+		write_sql(state, binding, which);
 
 		if (kept->plan == NULL || strcmp(kept->sql, sql) != 0)
 		{

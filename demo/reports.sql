@@ -1,0 +1,22 @@
+\echo
+\echo '-- what could not be promoted, and why'
+SELECT company_name, website, reasons FROM intake.company_raw_intake;
+SELECT full_name, reasons FROM intake.people_raw_intake;
+\echo '-- sidecar_coverage(): how much of the master data is enriched'
+SELECT * FROM sidecar_coverage();
+\echo '-- sidecar_field_coverage(): which columns are filled'
+SELECT * FROM sidecar_field_coverage();
+\echo '-- sidecar_sources(): which sources are most reliable'
+SELECT entity, enrichment_source, total_enrichments, round(avg_confidence, 2) AS avg_confidence, latest_enrichment FROM sidecar_sources();
+\echo '-- sidecar_stale_companies(): not enriched in 90 days'
+SELECT * FROM sidecar_stale_companies();
+\echo '-- sidecar_stale_people()'
+SELECT * FROM sidecar_stale_people();
+\echo '-- sidecar_low_confidence_companies(max_rows => 5): confidence below 70'
+SELECT * FROM sidecar_low_confidence_companies(max_rows => 5);
+\echo '-- sidecar_low_confidence_people()'
+SELECT * FROM sidecar_low_confidence_people();
+\echo '-- sidecar_missing_people(5)'
+SELECT * FROM sidecar_missing_people(5);
+\echo '-- sidecar_status(): is all as it should be'
+SELECT entity, sidecar_table, master_table, foreign_key_validated, orphan_rows, trigger_enabled, missing_indexes, to_do FROM sidecar_status();
