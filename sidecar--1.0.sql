@@ -543,7 +543,8 @@ BEGIN
                     BEGIN
                         EXECUTE o.command;
                     EXCEPTION
-                        WHEN insufficient_privilege THEN
+                        -- not allowed, or not there because an earlier one was not allowed
+                        WHEN insufficient_privilege OR invalid_schema_name OR undefined_table THEN
                             outcome := 'waiting';
                             hint := format(E'%s; for someone who may:\n%s', SQLERRM, o.command);
                             RETURN NEXT;
