@@ -22,4 +22,13 @@
 #define SIDECAR_MODULE_MAGIC PG_MODULE_MAGIC
 #endif
 
+/* PostgreSQL 16 checks the privileges on all simple objects by one function */
+#if PG_VERSION_NUM >= 160000
+#define sidecar_schema_aclcheck(schema, role, mode) \
+	object_aclcheck(NamespaceRelationId, schema, role, mode)
+#else
+#define sidecar_schema_aclcheck(schema, role, mode) \
+	pg_namespace_aclcheck(schema, role, mode)
+#endif
+
 #endif							/* SIDECAR_COMPAT_H */

@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "catalog/namespace.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "lib/stringinfo.h"
@@ -365,6 +366,6 @@ rejects_readable(void)
 	Oid			rejects = OidIsValid(schema) ? get_relname_relid(SIDECAR_REJECTS, schema) : InvalidOid;
 
 	return OidIsValid(rejects) &&
-		pg_namespace_aclcheck(schema, GetUserId(), ACL_USAGE) == ACLCHECK_OK &&
+		sidecar_schema_aclcheck(schema, GetUserId(), ACL_USAGE) == ACLCHECK_OK &&
 		pg_class_aclcheck(rejects, GetUserId(), ACL_SELECT) == ACLCHECK_OK;
 }
