@@ -3,8 +3,10 @@ EXTVERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" sidecar.control
 
 MODULE_big = sidecar
 OBJS = \
+	src/batch.o \
 	src/binding.o \
 	src/query.o \
+	src/record.o \
 	src/report.o \
 	src/sidecar.o \
 	src/trigger.o \

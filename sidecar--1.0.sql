@@ -94,6 +94,73 @@ COMMENT ON FUNCTION @extschema@.sidecar_upsert_person(text, text, text[], jsonb,
 
 
 -- ---------------------------------------------------------------------------
+-- Many records
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION @extschema@.sidecar_upsert_companies(
+    records jsonb, on_conflict text DEFAULT 'overwrite',
+    OUT record bigint, OUT unique_id text, OUT outcome text, OUT error text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'sidecar_upsert_companies'
+LANGUAGE C;
+
+COMMENT ON FUNCTION @extschema@.sidecar_upsert_companies(jsonb, text) IS
+'stores a JSON array of company records, or one; a row per record tells what became of it; a bad one is rejected and parked, and costs the others nothing';
+
+CREATE FUNCTION @extschema@.sidecar_upsert_people(
+    records jsonb, on_conflict text DEFAULT 'overwrite',
+    OUT record bigint, OUT unique_id text, OUT outcome text, OUT error text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'sidecar_upsert_people'
+LANGUAGE C;
+
+COMMENT ON FUNCTION @extschema@.sidecar_upsert_people(jsonb, text) IS
+'stores a JSON array of person records, or one; a row per record tells what became of it; a bad one is rejected and parked, and costs the others nothing';
+
+CREATE FUNCTION @extschema@.sidecar_retry_rejects(
+    max_rows bigint DEFAULT NULL,
+    OUT reject_id bigint, OUT entity text, OUT unique_id text, OUT outcome text, OUT error text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'sidecar_retry_rejects'
+LANGUAGE C;
+
+COMMENT ON FUNCTION @extschema@.sidecar_retry_rejects(bigint) IS
+'tries parked records again, oldest first, at most max_rows: those that can be stored now leave marketing.sidecar_rejects';
+
+CREATE FUNCTION @extschema@.sidecar_inbox_insert()
+RETURNS trigger
+AS 'MODULE_PATHNAME', 'sidecar_inbox_insert'
+LANGUAGE C;
+
+COMMENT ON FUNCTION @extschema@.sidecar_inbox_insert() IS
+'trigger INSTEAD OF INSERT on an inbox view: stores the row as the upsert functions do, by the rule overwrite';
+
+CREATE VIEW @extschema@.sidecar_company_inbox AS
+SELECT NULL::text AS company_unique_id, NULL::text AS ein_number, NULL::text AS dun_and_bradstreet_number,
+       NULL::text[] AS clay_tags, NULL::text[] AS clay_segments, NULL::jsonb AS enrichment_payload,
+       NULL::timestamptz AS last_enriched_at, NULL::text AS enrichment_source, NULL::numeric AS confidence_score
+WHERE false;
+
+COMMENT ON VIEW @extschema@.sidecar_company_inbox IS
+'INSERT or COPY company records into it: each is stored as by sidecar_upsert_company(); it is always empty';
+
+CREATE TRIGGER sidecar_inbox_insert INSTEAD OF INSERT ON @extschema@.sidecar_company_inbox
+FOR EACH ROW EXECUTE FUNCTION @extschema@.sidecar_inbox_insert('company');
+
+CREATE VIEW @extschema@.sidecar_people_inbox AS
+SELECT NULL::text AS person_unique_id, NULL::text AS clay_insight_summary, NULL::text[] AS clay_segments,
+       NULL::jsonb AS social_profiles, NULL::jsonb AS enrichment_payload,
+       NULL::timestamptz AS last_enriched_at, NULL::text AS enrichment_source, NULL::numeric AS confidence_score
+WHERE false;
+
+COMMENT ON VIEW @extschema@.sidecar_people_inbox IS
+'INSERT or COPY person records into it: each is stored as by sidecar_upsert_person(); it is always empty';
+
+CREATE TRIGGER sidecar_inbox_insert INSTEAD OF INSERT ON @extschema@.sidecar_people_inbox
+FOR EACH ROW EXECUTE FUNCTION @extschema@.sidecar_inbox_insert('people');
+
+
+-- ---------------------------------------------------------------------------
 -- Reports
 -- ---------------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ CREATE VIEW catalog AS
     UNION ALL SELECT 'constraint', conname, concat_ws(' ', conrelid::regclass, pg_get_constraintdef(oid), convalidated) FROM pg_constraint WHERE connamespace = 'marketing'::regnamespace
     UNION ALL SELECT 'trigger', tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal AND tgname !~ 'updated_at'
     UNION ALL SELECT 'policy', policyname, qual FROM pg_policies
-    UNION ALL SELECT 'table', relname, concat_ws(' ', replace(relacl::text, CURRENT_USER, ''), relrowsecurity, pg_get_userbyid(relowner) = CURRENT_USER, obj_description(oid)) FROM pg_class WHERE relnamespace = 'marketing'::regnamespace AND relkind = 'r';
+    UNION ALL SELECT 'table', relname, concat_ws(' ', replace(relacl::text, CURRENT_USER, ''), relrowsecurity, pg_get_userbyid(relowner) = CURRENT_USER, obj_description(oid, 'pg_class')) FROM pg_class WHERE relnamespace = 'marketing'::regnamespace AND relkind = 'r';
 CREATE TEMPORARY TABLE catalog_before AS TABLE catalog;
 CREATE TEMPORARY TABLE company_before AS TABLE marketing.company_sidecar;
 
@@ -67,7 +67,7 @@ DROP SCHEMA marketing CASCADE;
 ALTER FUNCTION update_company_sidecar_updated_at() SET SCHEMA marketing;
 ALTER FUNCTION update_people_sidecar_updated_at() SET SCHEMA marketing;
 CREATE EXTENSION sidecar;
-SELECT tgname, tgfoid::regprocedure FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1;
+SELECT tgname, tgfoid::regprocedure FROM pg_trigger WHERE NOT tgisinternal AND tgname ~ 'updated_at|other' ORDER BY 1;
 SELECT pronamespace::regnamespace, proname FROM pg_proc WHERE proname ~ 'sidecar_updated_at' ORDER BY 2;
 DROP EXTENSION sidecar CASCADE;
 DROP SCHEMA marketing CASCADE;
@@ -84,7 +84,7 @@ END $$;
 CREATE TABLE marketing.other (a int, updated_at timestamp);
 CREATE TRIGGER other BEFORE UPDATE ON marketing.other FOR EACH ROW EXECUTE FUNCTION update_people_sidecar_updated_at();
 CREATE EXTENSION sidecar;
-SELECT tgname, tgfoid::regprocedure FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1;
+SELECT tgname, tgfoid::regprocedure FROM pg_trigger WHERE NOT tgisinternal AND tgname ~ 'updated_at|other' ORDER BY 1;
 SELECT proname, prosrc ~ 'clock' AS edited FROM pg_proc WHERE proname ~ 'sidecar_updated_at' AND prolang <> (SELECT oid FROM pg_language WHERE lanname = 'c') ORDER BY 1;
 INSERT INTO marketing.other VALUES (1);
 UPDATE marketing.other SET a = 2;
@@ -101,7 +101,7 @@ ALTER TABLE marketing.company_sidecar ALTER COLUMN confidence_score TYPE integer
 CREATE EXTENSION sidecar;
 \echo :LAST_ERROR_SQLSTATE
 SELECT count(*) FROM pg_extension WHERE extname = 'sidecar';
-SELECT tgname, tgfoid::regprocedure FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1;
+SELECT tgname, tgfoid::regprocedure FROM pg_trigger WHERE NOT tgisinternal AND tgname ~ 'updated_at|other' ORDER BY 1;
 SELECT to_regclass('marketing.sidecar_rejects');
 ALTER TABLE marketing.company_sidecar RENAME COLUMN company_unique_id TO id;
 CREATE EXTENSION sidecar;

@@ -28,12 +28,12 @@ WHERE schemaname = 'marketing' AND tablename IN ('company_sidecar', 'people_side
 SELECT indexname, indexdef FROM pg_indexes
 WHERE schemaname = 'marketing' AND tablename IN ('company_sidecar', 'people_sidecar') ORDER BY tablename, indexname;
 -- triggers
-SELECT tgrelid::regclass AS table, tgname, tgfoid::regprocedure FROM pg_trigger WHERE NOT tgisinternal ORDER BY tgname;
+SELECT tgrelid::regclass AS table, tgname, tgfoid::regprocedure FROM pg_trigger WHERE NOT tgisinternal AND tgname ~ 'updated_at|other' ORDER BY tgname;
 -- and the tables in full, with comments
 \d marketing.company_sidecar
 \d marketing.people_sidecar
 \d marketing.sidecar_rejects
-SELECT c.relname, a.attname, COALESCE(col_description(c.oid, a.attnum), obj_description(c.oid)) AS comment
+SELECT c.relname, a.attname, COALESCE(col_description(c.oid, a.attnum), obj_description(c.oid, 'pg_class')) AS comment
 FROM pg_class c
 JOIN pg_attribute a ON a.attrelid = c.oid AND (a.attnum > 0 OR a.attname = 'tableoid')
 WHERE c.relnamespace = 'marketing'::regnamespace AND (c.relname ~ 'sidecar' AND c.relkind = 'r') ORDER BY c.relname, a.attnum;

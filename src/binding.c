@@ -378,7 +378,7 @@ bind_sidecar(SidecarBinding *binding, Relation rel, Oid function)
 {
 	binding->sidecar = RelationGetRelid(rel);
 	binding->sidecar_sql = relation_sql(binding->sidecar);
-	binding->columns = CreateTupleDescCopy(RelationGetDescr(rel));
+	binding->columns = CreateTupleDescCopyConstr(RelationGetDescr(rel));	/* defaults too */
 	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
 	{
 		Trigger    *trigger = &rel->trigdesc->triggers[i];

@@ -81,6 +81,25 @@ typedef struct SidecarBinding
 	const char *name_sql;		/* column, or NULL: the master has none */
 } SidecarBinding;
 
+/* What happens to a stored row: the values of on_conflict */
+typedef enum SidecarRule
+{
+	SIDECAR_OVERWRITE,
+	SIDECAR_NEWEST,
+	SIDECAR_MOST_CONFIDENT,
+	SIDECAR_FILL,
+	SIDECAR_RULES
+} SidecarRule;
+
+/* A column of a record */
+typedef struct SidecarColumn
+{
+	char	   *name;
+	const char *name_sql;		/* quoted */
+	const char *type_sql;		/* the column's type */
+	int			max_chars;		/* 0: no limit */
+} SidecarColumn;
+
 /* in sidecar.c */
 extern PGDLLIMPORT const SidecarEntity sidecar_entities[SIDECAR_ENTITIES];
 
@@ -99,5 +118,14 @@ extern void sidecar_query(FunctionCallInfo fcinfo, const char *sql, int nargs,
 extern void sidecar_query_row(const char *sql, int nargs,
 							  const Oid *types, const Datum *values, const char *nulls,
 							  int ncolumns, Datum *results, bool *resultnulls);
+
+/* in record.c */
+extern SidecarRule sidecar_rule(const text *on_conflict);
+extern const char *sidecar_rule_name(SidecarRule rule);
+extern void sidecar_describe_column(SidecarColumn *column, Form_pg_attribute att);
+extern void sidecar_check_value(const SidecarColumn *column, Datum value);
+extern char *sidecar_write_sql(const SidecarBinding *binding, SidecarRule rule,
+							   SidecarColumn **columns, int ncolumns, const char *source);
+extern char *sidecar_same_sql(SidecarColumn **columns, int ncolumns, char **values);
 
 #endif							/* SIDECAR_H */

@@ -89,7 +89,7 @@ sub fingerprint
 		UNION ALL
 		SELECT 'policy', polrelid::regclass::text, concat_ws(' ', polname, pg_get_expr(polqual, polrelid)) FROM pg_policy
 		UNION ALL
-		SELECT 'table', c.oid::regclass::text, concat_ws(' ', relacl, relrowsecurity, relforcerowsecurity, pg_get_userbyid(relowner), obj_description(c.oid))
+		SELECT 'table', c.oid::regclass::text, concat_ws(' ', relacl, relrowsecurity, relforcerowsecurity, pg_get_userbyid(relowner), obj_description(c.oid, 'pg_class'))
 		FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname IN ('marketing', 'crm') AND relkind IN ('r', 'p', 'v', 'S')
 		UNION ALL
 		SELECT 'publication', prrelid::regclass::text, NULL FROM pg_publication_rel

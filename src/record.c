@@ -1,0 +1,232 @@
+/*-------------------------------------------------------------------------
+ *
+ * record.c
+ *		What a record is made of, what its values must be like, and the SQL
+ *		that stores records by a survivorship rule.
+ *
+ * One statement per rule decides and writes:
+ *
+ *		INSERT ... ON CONFLICT DO UPDATE ... WHERE <rule, and a difference>
+ *
+ * Nothing in DO UPDATE, its WHERE or RETURNING is volatile; now() comes as a
+ * value.  A single record's statement has equality on the key, so that a
+ * distributed table (Citus) takes it as one query to one shard.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/numeric.h"
+#include "utils/timestamp.h"
+
+#include "sidecar.h"
+
+static const char *const rule_names[SIDECAR_RULES] = {
+	"overwrite", "newest", "most_confident", "fill"
+};
+
+static bool is_provenance(const SidecarColumn *column);
+
+/*
+ * The rule that a value of on_conflict names; NULL is overwrite.  Error: no
+ * such rule (22023).
+ */
+SidecarRule
+sidecar_rule(const text *on_conflict)
+{
+	char	   *name;
+
+	if (on_conflict == NULL)
+		return SIDECAR_OVERWRITE;
+	name = text_to_cstring(on_conflict);
+	for (int rule = 0; rule < SIDECAR_RULES; rule++)
+	{
+		if (strcmp(name, rule_names[rule]) == 0)
+			return rule;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unknown on_conflict \"%s\"", name),
+			 errhint("Valid values are \"%s\", \"%s\", \"%s\" and \"%s\".",
+					 rule_names[SIDECAR_OVERWRITE], rule_names[SIDECAR_NEWEST],
+					 rule_names[SIDECAR_MOST_CONFIDENT], rule_names[SIDECAR_FILL])));
+}
+
+/*
+ * The value of on_conflict that names the rule.
+ */
+const char *
+sidecar_rule_name(SidecarRule rule)
+{
+	return rule_names[rule];
+}
+
+/*
+ * Describes a column of the sidecar table, in the caller's memory context.
+ */
+void
+sidecar_describe_column(SidecarColumn *column, Form_pg_attribute att)
+{
+	column->name = pstrdup(NameStr(att->attname));
+	column->name_sql = quote_identifier(column->name);
+	column->type_sql = format_type_extended(att->atttypid, att->atttypmod,
+											FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
+	column->max_chars = att->atttypid == VARCHAROID && att->atttypmod > VARHDRSZ ?
+		att->atttypmod - VARHDRSZ : 0;
+}
+
+/*
+ * Raises what the column would, but naming it (22001), and what no column type
+ * knows: a score outside 0 to 100 (22003), an infinite time (22008).  The
+ * value is text for a varchar column, timestamptz for a timestamp column, and
+ * a score as it was given, before it is rounded.
+ */
+void
+sidecar_check_value(const SidecarColumn *column, Datum value)
+{
+	if (column->max_chars > 0)
+	{
+		text	   *string = DatumGetTextPP(value);
+		int			bytes = VARSIZE_ANY_EXHDR(string);
+
+		if (bytes > column->max_chars &&
+			pg_mbstrlen_with_len(VARDATA_ANY(string), bytes) > column->max_chars)
+			ereport(ERROR,
+					(errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION),
+					 errmsg("value too long for column \"%s\"", column->name),
+					 errdetail("It has %d characters; the column takes %d.",
+							   pg_mbstrlen_with_len(VARDATA_ANY(string), bytes), column->max_chars)));
+	}
+	else if (strcmp(column->name, SIDECAR_COL_SCORE) == 0)
+	{
+		/* NaN is greater than any other number */
+		if (DatumGetBool(DirectFunctionCall2(numeric_lt, value, NumericGetDatum(int64_to_numeric(0)))) ||
+			DatumGetBool(DirectFunctionCall2(numeric_gt, value, NumericGetDatum(int64_to_numeric(100)))))
+			ereport(ERROR,
+					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+					 errmsg("%s must be between 0 and 100", column->name),
+					 errdetail("It is %s.", DatumGetCString(DirectFunctionCall1(numeric_out, value)))));
+	}
+	else if (strcmp(column->name, SIDECAR_COL_TIME) == 0)
+	{
+		if (TIMESTAMP_NOT_FINITE(DatumGetTimestampTz(value)))
+			ereport(ERROR,
+					(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+					 errmsg("%s must be finite", column->name)));
+	}
+}
+
+/*
+ * The statement that decides by the rule and writes.  It returns a row per row
+ * that it wrote: whether that is new, and its key.
+ *
+ * columns are those that the statement stores, the key first; source is the
+ * VALUES or SELECT that yields them in this order.  Rows are compared by their
+ * bytes, which works for values of every type.
+ */
+char	   *
+sidecar_write_sql(const SidecarBinding *binding, SidecarRule rule,
+				  SidecarColumn **columns, int ncolumns, const char *source)
+{
+	StringInfoData names;
+	StringInfoData set;
+	StringInfoData stored;
+	StringInfoData merged;
+	StringInfoData fillable;
+	const char *where = NULL;
+
+	initStringInfo(&names);
+	initStringInfo(&set);
+	initStringInfo(&stored);
+	initStringInfo(&merged);
+	initStringInfo(&fillable);
+	for (int i = 0; i < ncolumns; i++)
+	{
+		const SidecarColumn *column = columns[i];
+		const char *name = column->name_sql;
+		const char *comma = i > 1 ? ", " : "";
+		char	   *value;
+
+		appendStringInfo(&names, "%s%s", i > 0 ? ", " : "", name);
+		if (i == 0)
+			continue;
+
+		value = rule == SIDECAR_FILL && !is_provenance(column) ?
+			psprintf("COALESCE(s.%s, EXCLUDED.%s)", name, name) :
+			psprintf("COALESCE(EXCLUDED.%s, s.%s)", name, name);
+		appendStringInfo(&set, "%s%s = %s", comma, name, value);
+		appendStringInfo(&merged, "%s%s", comma, value);
+		appendStringInfo(&stored, "%ss.%s", comma, name);
+		if (!is_provenance(column))
+			appendStringInfo(&fillable, "%ss.%s IS NULL AND EXCLUDED.%s IS NOT NULL",
+							 fillable.len > 0 ? " OR " : "", name, name);
+	}
+
+	switch (rule)
+	{
+		case SIDECAR_OVERWRITE:
+			where = "";
+			break;
+		case SIDECAR_NEWEST:
+			where = "(s." SIDECAR_COL_TIME " IS NULL OR EXCLUDED." SIDECAR_COL_TIME
+				" OPERATOR(pg_catalog.>=) s." SIDECAR_COL_TIME ") AND ";
+			break;
+		case SIDECAR_MOST_CONFIDENT:
+			where = "(s." SIDECAR_COL_SCORE " IS NULL OR EXCLUDED." SIDECAR_COL_SCORE
+				" OPERATOR(pg_catalog.>=) s." SIDECAR_COL_SCORE ") AND ";
+			break;
+		case SIDECAR_FILL:
+			where = psprintf("(%s) AND ", fillable.len > 0 ? fillable.data : "false");
+			break;
+		case SIDECAR_RULES:
+			break;
+	}
+
+	return psprintf("INSERT INTO %s AS s (%s) %s ON CONFLICT (%s) DO UPDATE SET %s "
+					"WHERE %spg_catalog.record_image_ne(ROW(%s), ROW(%s)) "
+					"RETURNING s.xmax OPERATOR(pg_catalog.=) 0, s.%s",
+					binding->sidecar_sql, names.data, source, columns[0]->name_sql,
+					set.data, where, merged.data, stored.data, columns[0]->name_sql);
+}
+
+/*
+ * The condition under which the stored row "s" says all that is given: an SQL
+ * expression.  values has an expression for each column, NULL where it is not
+ * given; the first, the key, is left out.
+ */
+char	   *
+sidecar_same_sql(SidecarColumn **columns, int ncolumns, char **values)
+{
+	StringInfoData stored;
+	StringInfoData merged;
+
+	initStringInfo(&stored);
+	initStringInfo(&merged);
+	for (int i = 1; i < ncolumns; i++)
+	{
+		const SidecarColumn *column = columns[i];
+		const char *comma = i > 1 ? ", " : "";
+
+		appendStringInfo(&merged, "%sCOALESCE(CAST(%s AS %s), s.%s)", comma, values[i],
+						 column->type_sql, column->name_sql);
+		appendStringInfo(&stored, "%ss.%s", comma, column->name_sql);
+	}
+	return psprintf("pg_catalog.record_image_eq(ROW(%s), ROW(%s))", merged.data, stored.data);
+}
+
+/*
+ * True of the columns that tell where the others came from: under "fill" they
+ * move only with them.
+ */
+static bool
+is_provenance(const SidecarColumn *column)
+{
+	return strcmp(column->name, SIDECAR_COL_SOURCE) == 0 ||
+		strcmp(column->name, SIDECAR_COL_SCORE) == 0 ||
+		strcmp(column->name, SIDECAR_COL_TIME) == 0;
+}
