@@ -154,6 +154,22 @@ SELECT * FROM sidecar_upsert_companies('{"company_unique_id": "c1"}');
 \echo :LAST_ERROR_SQLSTATE
 SELECT count(*) > 0 AS installed FROM sidecar_install();
 
+-- several chunks, in any order, with bad records in each
+TRUNCATE marketing.sidecar_rejects RESTART IDENTITY;
+INSERT INTO marketing.company_master SELECT 'm' || i, 'Company ' || i FROM generate_series(1, 3000) i;
+SELECT outcome, left(error, 14) AS error, count(*) FROM sidecar_upsert_companies((
+    SELECT jsonb_agg(jsonb_build_object('company_unique_id', 'm' || i, 'confidence_score', CASE WHEN i % 100 = 7 THEN 101 ELSE i % 100 END) ORDER BY md5(i::text))
+    FROM generate_series(1, 3500) i)) GROUP BY 1, 2 ORDER BY 1, 2;
+ALTER TABLE marketing.company_sidecar ADD CONSTRAINT odd CHECK (confidence_score IS NULL OR confidence_score % 10 <> 3) NOT VALID;
+SELECT outcome, count(*), count(*) FILTER (WHERE record > lag) AS in_order FROM (
+    SELECT *, lag(record, 1, 0) OVER () AS lag FROM sidecar_upsert_companies((
+    SELECT jsonb_agg(jsonb_build_object('company_unique_id', 'm' || i, 'confidence_score', i % 97) ORDER BY md5(i::text))
+    FROM generate_series(1, 2500) i))) x GROUP BY 1 ORDER BY 1;
+SELECT entity, rejects_parked FROM sidecar_status();
+ALTER TABLE marketing.company_sidecar DROP CONSTRAINT odd;
+SELECT outcome, count(*) FROM sidecar_retry_rejects() GROUP BY 1 ORDER BY 1;
+DELETE FROM marketing.company_master WHERE company_unique_id ~ '^m';
+
 -- enrichment before promotion: it waits, and comes back
 TRUNCATE marketing.sidecar_rejects RESTART IDENTITY;
 SELECT * FROM sidecar_upsert_companies('[{"company_unique_id": "early", "ein_number": "1", "last_enriched_at": "2026-01-01"},

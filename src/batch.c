@@ -80,6 +80,7 @@ typedef struct Batch
 {
 	int			entity;
 	MemoryContext context;		/* of what lasts as long as the call */
+	MemoryContext spi_context;	/* of our connection to SPI */
 	MemoryContext chunk_context;
 	bool		look_for_masters;	/* this role may read the masters */
 	int			ncolumns;
@@ -356,6 +357,7 @@ store_records(int entity, Record *records, int nrecords)
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
+	batch->spi_context = CurrentMemoryContext;
 	batch->chunk_context = AllocSetContextCreate(CurrentMemoryContext, "sidecar chunk",
 												 ALLOCSET_DEFAULT_SIZES);
 	for (int i = 0; i < nrecords; i += CHUNK)
@@ -928,6 +930,7 @@ write_together(Batch *batch, Record **records, int nrecords)
 		CurrentResourceOwner = owner;
 		if (!is_about_record(edata->sqlerrcode))
 			ReThrowError(edata);
+		(void) SPI_unregister_relation(CHUNK_NAME);
 		if (nrecords == 1)
 			reject(batch, records[0], edata, NULL);
 		else
@@ -978,13 +981,15 @@ make_chunk(Batch *batch, Record **records, int nrecords)
 
 /*
  * Runs a query over the chunk.  It is planned each time, for the tables as
- * they have become meanwhile; a thousand records are worth that.
+ * they have become meanwhile; a thousand records are worth that.  If it fails,
+ * the caller who survives that unregisters the chunk, before its memory goes.
  */
 static void
 query_chunk(Batch *batch, Tuplestorestate *chunk, int nrecords,
 			const char *sql, int expected)
 {
 	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
+	MemoryContext old;
 	int			ret;
 
 	enr->md.name = CHUNK_NAME;
@@ -993,13 +998,17 @@ query_chunk(Batch *batch, Tuplestorestate *chunk, int nrecords,
 	enr->md.enrtype = ENR_NAMED_TUPLESTORE;
 	enr->md.enrtuples = nrecords;
 	enr->reldata = chunk;
-	(void) SPI_unregister_relation(CHUNK_NAME);
+
+	/* SPI keeps the list of such relations in whatever context is current */
+	old = MemoryContextSwitchTo(batch->spi_context);
 	ret = SPI_register_relation(enr);
+	MemoryContextSwitchTo(old);
 	if (ret != SPI_OK_REL_REGISTER)
 		elog(ERROR, "SPI_register_relation failed: %s", SPI_result_code_string(ret));
 	ret = SPI_execute(sql, false, 0);
 	if (ret != expected)
 		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(ret));
+	(void) SPI_unregister_relation(CHUNK_NAME);
 }
 
 /*
