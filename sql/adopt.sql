@@ -30,7 +30,7 @@ CREATE VIEW catalog AS
     FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
     WHERE attrelid IN ('marketing.company_sidecar'::regclass, 'marketing.people_sidecar'::regclass) AND attnum > 0
     UNION ALL SELECT 'index', indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid IN ('marketing.company_sidecar'::regclass, 'marketing.people_sidecar'::regclass)
-    UNION ALL SELECT 'constraint', conname, concat_ws(' ', conrelid::regclass, pg_get_constraintdef(oid), convalidated) FROM pg_constraint WHERE connamespace = 'marketing'::regnamespace
+    UNION ALL SELECT 'constraint', conname, concat_ws(' ', conrelid::regclass, pg_get_constraintdef(oid), convalidated) FROM pg_constraint WHERE connamespace = 'marketing'::regnamespace AND contype <> 'n'
     UNION ALL SELECT 'trigger', tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal AND tgname !~ 'updated_at'
     UNION ALL SELECT 'policy', policyname, qual FROM pg_policies
     UNION ALL SELECT 'table', relname, concat_ws(' ', replace(relacl::text, CURRENT_USER, ''), relrowsecurity, pg_get_userbyid(relowner) = CURRENT_USER, obj_description(oid, 'pg_class')) FROM pg_class WHERE relnamespace = 'marketing'::regnamespace AND relkind = 'r';
@@ -119,7 +119,7 @@ DROP TABLE marketing.company_sidecar;
 CREATE TABLE marketing.company_sidecar (company_unique_id varchar(50), ein_number varchar(20));
 CREATE EXTENSION sidecar;
 SELECT attname FROM pg_attribute WHERE attrelid = 'marketing.company_sidecar'::regclass AND attnum > 0 ORDER BY attnum;
-SELECT conname FROM pg_constraint WHERE conrelid = 'marketing.company_sidecar'::regclass ORDER BY 1;
+SELECT conname FROM pg_constraint WHERE conrelid = 'marketing.company_sidecar'::regclass AND contype <> 'n' ORDER BY 1;
 DROP EXTENSION sidecar CASCADE;
 DROP SCHEMA marketing CASCADE;
 DROP FUNCTION IF EXISTS update_company_sidecar_updated_at_replaced(), update_company_sidecar_updated_at(), update_people_sidecar_updated_at();

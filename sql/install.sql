@@ -77,7 +77,7 @@ DROP EXTENSION sidecar CASCADE;
 \set VERBOSITY default
 SELECT company_unique_id, ein_number FROM marketing.company_sidecar;
 SELECT count(*) AS indexes FROM pg_indexes WHERE schemaname = 'marketing' AND tablename = 'company_sidecar';
-SELECT conname FROM pg_constraint WHERE conrelid = 'marketing.company_sidecar'::regclass ORDER BY conname;
+SELECT conname FROM pg_constraint WHERE conrelid = 'marketing.company_sidecar'::regclass AND contype <> 'n' ORDER BY conname;
 -- and CREATE EXTENSION picks up where it was
 CREATE EXTENSION sidecar;
 SELECT sidecar_upsert_company('c1', dun_and_bradstreet_number => '123456789');
