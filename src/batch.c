@@ -70,6 +70,7 @@ typedef struct Record
 	int			sqlstate;
 
 	/* converted, while its chunk is worked on */
+	struct Record *next;		/* the next of the same key */
 	Datum	   *values;
 	bool	   *nulls;
 	bool		time_given;
@@ -108,7 +109,7 @@ static const char *blame_field(Batch *batch, Record *record);
 static void store_chunk(Batch *batch, Record **records, int nrecords);
 static void store_run(Batch *batch, Record **records, int nrecords);
 static int	run_columns(Batch *batch, Record **records, int nrecords, SidecarColumn **columns);
-static int	look_up(Batch *batch, Record **records, int nrecords);
+static int	look_up(Batch *batch, Record **records, int nrecords, bool locked);
 static void write_records(Batch *batch, Record **records, int nrecords);
 static bool write_together(Batch *batch, Record **records, int nrecords);
 static Tuplestorestate *make_chunk(Batch *batch, Record **records, int nrecords);
@@ -708,33 +709,32 @@ blame_field(Batch *batch, Record *record)
  * Stores converted records.  A statement can meet a key but once, so the
  * records are stored in rounds, the second of a key in the second round; and
  * it has one rule and one set of columns that take their defaults.
+ *
+ * Rows are locked in key order all the same: those that a later round will
+ * meet again are locked by the first.
  */
 static void
 store_chunk(Batch *batch, Record **records, int nrecords)
 {
 	Record	  **round = palloc(sizeof(Record *) * nrecords);
-	Record	  **rest = palloc(sizeof(Record *) * nrecords);
-	int			nrest = 0;
+	Record	   *last = NULL;
+	int			nround = 0;
 
 	for (int i = 0; i < nrecords; i++)
 	{
-		if (records[i]->outcome == NULL)
-			rest[nrest++] = records[i];
+		if (records[i]->outcome != NULL)
+			continue;
+		if (last != NULL && strcmp(last->key, records[i]->key) == 0)
+			last->next = records[i];
+		else
+			round[nround++] = records[i];
+		last = records[i];
 	}
-	while (nrest > 0)
+	while (nround > 0)
 	{
-		int			n = nrest;
-		int			nround = 0;
 		int			start = 0;
+		int			nnext = 0;
 
-		nrest = 0;
-		for (int i = 0; i < n; i++)
-		{
-			if (nround > 0 && strcmp(round[nround - 1]->key, rest[i]->key) == 0)
-				rest[nrest++] = rest[i];
-			else
-				round[nround++] = rest[i];
-		}
 		for (int i = 1; i <= nround; i++)
 		{
 			if (i < nround && round[i]->rule == round[start]->rule &&
@@ -745,6 +745,17 @@ store_chunk(Batch *batch, Record **records, int nrecords)
 			store_run(batch, round + start, i - start);
 			start = i;
 		}
+		for (int i = 0; i < nround; i++)
+		{
+			Record	   *next = round[i]->next;
+
+			/* one whose turn came early */
+			while (next != NULL && next->outcome != NULL)
+				next = next->next;
+			if (next != NULL)
+				round[nnext++] = next;
+		}
+		nround = nnext;
 	}
 }
 
@@ -757,7 +768,7 @@ store_run(Batch *batch, Record **records, int nrecords)
 	Record	  **left = palloc(sizeof(Record *) * nrecords);
 	int			nleft = 0;
 
-	if (look_up(batch, records, nrecords) == nrecords)
+	if (look_up(batch, records, nrecords, false) == nrecords)
 		return;
 	for (int i = 0; i < nrecords; i++)
 	{
@@ -789,10 +800,13 @@ run_columns(Batch *batch, Record **records, int nrecords, SidecarColumn **column
  * Finds the records that the stored row says already, and those that have no
  * master, by one query for all; returns how many.
  *
- * What a row says already is not written, nor locked: not a byte of WAL.
+ * What a row says already is not written, nor locked: not a byte of WAL.  But
+ * one is left to be written, and thereby locked, if its key comes again.
+ * "locked" is true when the statement has been run, and has left the records
+ * alone.
  */
 static int
-look_up(Batch *batch, Record **records, int nrecords)
+look_up(Batch *batch, Record **records, int nrecords, bool locked)
 {
 	SidecarBinding *binding = sidecar_bind(&sidecar_entities[batch->entity], RowExclusiveLock);
 	char	   *master_sql = pstrdup(binding->master_sql);
@@ -802,14 +816,15 @@ look_up(Batch *batch, Record **records, int nrecords)
 	const char *key = columns[0]->name_sql;
 	Tuplestorestate *chunk = make_chunk(batch, records, nrecords);
 	char	   *missing;
-	int			found;
+	int			found = 0;
 
 	for (int c = 0; c < ncolumns; c++)
 	{
 		values[c] = psprintf("b.%s", columns[c]->name_sql);
 
-		/* under "overwrite" now() is news; under another rule it is not given */
-		if (columns[c] == batch->columns[batch->time] && records[0]->rule != SIDECAR_OVERWRITE)
+		/* now() is news, unless the rule has kept it out */
+		if (columns[c] == batch->columns[batch->time] &&
+			(locked || records[0]->rule == SIDECAR_FILL))
 			values[c] = psprintf("CASE WHEN b.\"" CHUNK_TIME_GIVEN "\" THEN %s END", values[c]);
 	}
 	missing = batch->look_for_masters ?
@@ -822,8 +837,7 @@ look_up(Batch *batch, Record **records, int nrecords)
 						 key, binding->sidecar_sql, key, key, key, missing,
 						 sidecar_same_sql(columns, ncolumns, values)),
 				SPI_OK_SELECT);
-	found = (int) SPI_processed;
-	for (int i = 0; i < found; i++)
+	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		bool		isnull;
 		Record	   *record = records[DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull))];
@@ -832,13 +846,20 @@ look_up(Batch *batch, Record **records, int nrecords)
 		{
 			MemoryContext old = MemoryContextSwitchTo(batch->context);
 
-			record->outcome = "rejected";
-			record->sqlstate = ERRCODE_FOREIGN_KEY_VIOLATION;
-			record->error = psprintf("no such master: key \"%s\" is not in %s", record->key, master_sql);
+			for (; record != NULL; record = record->next)
+			{
+				record->outcome = "rejected";
+				record->sqlstate = ERRCODE_FOREIGN_KEY_VIOLATION;
+				record->error = psprintf("no such master: key \"%s\" is not in %s", record->key, master_sql);
+			}
 			MemoryContextSwitchTo(old);
+			found++;
 		}
-		else
+		else if (locked || record->next == NULL)
+		{
 			record->outcome = "unchanged";
+			found++;
+		}
 	}
 	SPI_freetuptable(SPI_tuptable);
 	tuplestore_end(chunk);
@@ -856,7 +877,12 @@ write_records(Batch *batch, Record **records, int nrecords)
 	check_stack_depth();
 	CHECK_FOR_INTERRUPTS();
 	if (write_together(batch, records, nrecords))
+	{
+		/* a row that was not locked must have its next record now */
+		if (nrecords == 1 && records[0]->error != NULL && records[0]->next != NULL)
+			store_run(batch, &records[0]->next, 1);
 		return;
+	}
 	write_records(batch, records, half);
 	write_records(batch, records + half, nrecords - half);
 }
@@ -952,7 +978,7 @@ write_together(Batch *batch, Record **records, int nrecords)
 			left[nleft++] = records[i];
 	}
 	if (nleft > 0 && rule != SIDECAR_OVERWRITE)
-		look_up(batch, left, nleft);
+		look_up(batch, left, nleft, true);
 	for (int i = 0; i < nleft; i++)
 	{
 		if (left[i]->outcome == NULL)
