@@ -431,6 +431,7 @@ describe_batch(Batch *batch)
 	const SidecarEntity *entity = &sidecar_entities[batch->entity];
 	SidecarBinding *binding = sidecar_bind(entity, RowExclusiveLock);
 	Oid			master_schema;
+	int			live = 0;
 
 	sidecar_require_master(binding);
 
@@ -441,7 +442,9 @@ describe_batch(Batch *batch)
 	sidecar_column(binding, SIDECAR_COL_SOURCE);
 
 	batch->columns = palloc(sizeof(SidecarColumn *) * binding->columns->natts);
-	batch->desc = CreateTemplateTupleDesc(binding->columns->natts + 2);
+	for (int i = 0; i < binding->columns->natts; i++)
+		live += !TupleDescAttr(binding->columns, i)->attisdropped;
+	batch->desc = CreateTemplateTupleDesc(live + 2);
 	for (int pass = 0; pass < 2; pass++)
 	{
 		for (int i = 0; i < binding->columns->natts; i++)
@@ -476,7 +479,6 @@ describe_batch(Batch *batch)
 			batch->ncolumns++;
 		}
 	}
-	batch->desc->natts = batch->ncolumns + 2;
 	TupleDescInitEntry(batch->desc, (AttrNumber) (batch->ncolumns + 1), CHUNK_POSITION, INT8OID, -1, 0);
 	TupleDescInitEntry(batch->desc, (AttrNumber) (batch->ncolumns + 2), CHUNK_TIME_GIVEN, BOOLOID, -1, 0);
 	batch->desc = BlessTupleDesc(batch->desc);

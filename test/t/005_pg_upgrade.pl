@@ -20,6 +20,8 @@ my $old = PostgreSQL::Test::Cluster->new('old', install_path => $ENV{SIDECAR_OLD
 	local $ENV{TEMP_CONFIG} = $conf;
 	$old->init(extra => [ '-k', '--no-locale', '-E', 'UTF8' ], allows_streaming => 'logical');
 }
+# the newer test library knows settings that the older server does not
+$old->adjust_conf('postgresql.conf', 'autovacuum_worker_slots', undef);
 $old->start;
 populate($old, 'enriched', 'partitioned');
 populate($old, 'other', 'with_index');
