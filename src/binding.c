@@ -367,6 +367,7 @@ tables_with_trigger(Oid function)
 	systable_endscan(scan);
 	table_close(trigger, AccessShareLock);
 	table_close(depend, AccessShareLock);
+	list_sort(tables, list_oid_cmp);
 	return tables;
 }
 
