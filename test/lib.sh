@@ -33,6 +33,11 @@ pg_major() {
 		[ "$(id -u)" != 0 ] || apt-cache show postgresql >/dev/null 2>&1 || apt-get -qq update >&2
 		major=$(apt-cache depends postgresql 2>/dev/null | sed -n 's/.*Depends: postgresql-\([0-9]*\)$/\1/p' | head -n 1)
 	fi
+	# an ordinary user on a machine that has no package lists yet
+	[ -n "$major" ] || case $(. /etc/os-release && echo "${VERSION_CODENAME:-}") in
+		bookworm) major=15 ;;
+		trixie) major=17 ;;
+	esac
 	[ -n "$major" ] || die "which PostgreSQL? Set PG_MAJOR, as in PG_MAJOR=15"
 	echo "$major"
 }
