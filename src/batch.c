@@ -216,15 +216,8 @@ sidecar_retry_rejects(PG_FUNCTION_ARGS)
 		char	   *label = SPI_getvalue(tuple, desc, 2);
 		Record	   *record;
 		bool		isnull;
-		int			e = 0;
+		int			e = sidecar_entity_index(label);
 
-		while (e < SIDECAR_ENTITIES && strcmp(label, sidecar_entities[e].label) != 0)
-			e++;
-		if (e == SIDECAR_ENTITIES)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("there is no entity \"%s\"", label),
-					 errdetail("A row of %s.%s names it.", SIDECAR_SCHEMA, SIDECAR_REJECTS)));
 		entities[i] = e;
 		record = &records[e][nrecords[e]++];
 		memset(record, 0, sizeof(Record));
@@ -572,7 +565,6 @@ static void
 convert_record(Batch *batch, Record *record)
 {
 	JsonbIterator *it;
-	JsonbIteratorToken token;
 	JsonbValue	value;
 
 	if (record->json.type != jbvBinary || !JsonContainerIsObject(record->json.val.binary.data))
@@ -582,7 +574,7 @@ convert_record(Batch *batch, Record *record)
 
 	it = JsonbIteratorInit(record->json.val.binary.data);
 	(void) JsonbIteratorNext(&it, &value, true);	/* the object itself */
-	while ((token = JsonbIteratorNext(&it, &value, true)) == WJB_KEY)
+	while (JsonbIteratorNext(&it, &value, true) == WJB_KEY)
 	{
 		int			c;
 

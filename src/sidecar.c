@@ -43,6 +43,22 @@ const SidecarEntity sidecar_entities[SIDECAR_ENTITIES] = {
 };
 
 /*
+ * The index of the entity of that label.  Error: there is none (22023).
+ */
+int
+sidecar_entity_index(const char *label)
+{
+	for (int i = 0; i < SIDECAR_ENTITIES; i++)
+	{
+		if (strcmp(sidecar_entities[i].label, label) == 0)
+			return i;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("there is no entity \"%s\"", label)));
+}
+
+/*
  * Runs once, when the library is loaded.
  */
 void

@@ -102,6 +102,7 @@ typedef struct SidecarColumn
 
 /* in sidecar.c */
 extern PGDLLIMPORT const SidecarEntity sidecar_entities[SIDECAR_ENTITIES];
+extern int	sidecar_entity_index(const char *label);
 
 /* in binding.c */
 extern void sidecar_binding_init(void);

@@ -103,7 +103,8 @@ sidecar_upsert_person(PG_FUNCTION_ARGS)
  * INSTEAD OF INSERT FOR EACH ROW on a view whose columns are a record's; the
  * trigger's argument is the entity.  Stores the row under "overwrite", and
  * returns it, so that INSERT ... RETURNING and COPY count it.  Errors are those
- * of sidecar_upsert_company(), and 39P01 when called in another way.
+ * of sidecar_upsert_company(), 39P01 when called in another way, and 22023 when
+ * there is no such entity.
  */
 Datum
 sidecar_inbox_insert(PG_FUNCTION_ARGS)
@@ -111,11 +112,11 @@ sidecar_inbox_insert(PG_FUNCTION_ARGS)
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 	SidecarBinding *binding;
 	UpsertState *state;
-	int			entity = 0;
+	int			entity;
 	TupleDesc	desc;
 	Datum		values[MaxHeapAttributeNumber];
 	bool		isnull[MaxHeapAttributeNumber];
-	char		nulls[MaxHeapAttributeNumber];
+	char		nulls[MaxHeapAttributeNumber] = {0};
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR,
@@ -128,14 +129,7 @@ sidecar_inbox_insert(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("trigger \"%s\" must be fired INSTEAD OF INSERT, with the entity as its argument",
 						trigdata->tg_trigger->tgname)));
-	while (strcmp(sidecar_entities[entity].label, trigdata->tg_trigger->tgargs[0]) != 0)
-	{
-		if (++entity == SIDECAR_ENTITIES)
-			ereport(ERROR,
-					(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-					 errmsg("there is no entity \"%s\"", trigdata->tg_trigger->tgargs[0])));
-	}
-
+	entity = sidecar_entity_index(trigdata->tg_trigger->tgargs[0]);
 	binding = sidecar_bind(&sidecar_entities[entity], RowExclusiveLock);
 	sidecar_require_master(binding);
 	state = &inbox_states[entity];
@@ -170,7 +164,7 @@ upsert_arguments(FunctionCallInfo fcinfo, int entity)
 	int			nargs = PG_NARGS() - 1;
 	SidecarRule rule = sidecar_rule(PG_ARGISNULL(nargs) ? NULL : PG_GETARG_TEXT_PP(nargs));
 	Datum		values[FUNC_MAX_ARGS];
-	char		nulls[FUNC_MAX_ARGS];
+	char		nulls[FUNC_MAX_ARGS] = {0};
 
 	sidecar_require_master(binding);
 	if (state->generation != binding->generation)
