@@ -1,4 +1,4 @@
--- CREATE EXTENSION and sidecar_install(): the seed's verification queries, and
+-- CREATE EXTENSION and sidecar_install(): what there is afterwards, and
 -- what happens with both masters, with one, with none, and during a restore.
 SET client_min_messages = warning;
 CREATE SCHEMA marketing;
@@ -7,7 +7,7 @@ CREATE TABLE marketing.people_master (unique_id varchar(50) PRIMARY KEY, full_na
 
 CREATE EXTENSION sidecar;
 
--- the seed: tables created
+-- tables created
 SELECT table_schema, table_name
 FROM information_schema.tables
 WHERE table_name IN ('company_sidecar', 'people_sidecar')

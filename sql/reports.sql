@@ -1,4 +1,4 @@
--- Every report against the seed's query of that name, or the plainest SQL, by
+-- Every report against the plain query of sql/usage.sql, or the plainest SQL, by
 -- EXCEPT in both directions, on rows with NULLs, ties, undated rows, scores at
 -- the thresholds and masters without a sidecar row.
 SET client_min_messages = warning;
@@ -43,7 +43,7 @@ BEGIN
         SELECT (SELECT count(*) FROM (TABLE a EXCEPT ALL TABLE b) x) + (SELECT count(*) FROM (TABLE b EXCEPT ALL TABLE a) x),
                (SELECT count(*) FROM b)', report, query) INTO differ, "rows";
 END $$;
--- The seed's queries, for either entity
+-- The plain queries, for either entity
 CREATE FUNCTION compare() RETURNS TABLE (report text, differ bigint, "rows" bigint) LANGUAGE plpgsql AS $$
 DECLARE
     e record;

@@ -22,7 +22,7 @@ SELECT sidecar_upsert_company('c1');
 SELECT last_enriched_at BETWEEN localtimestamp - interval '1 minute' AND localtimestamp AS enriched,
        updated_at BETWEEN localtimestamp - interval '1 minute' AND localtimestamp AS updated
 FROM marketing.company_sidecar WHERE company_unique_id = 'c1';
--- a report's bound is the seed's: what is stored, seen from the session's zone
+-- a report's bound is that of the plain query: what is stored, seen from the session's zone
 UPDATE marketing.company_sidecar SET last_enriched_at = localtimestamp - interval '10 days 4 hours' WHERE company_unique_id = 'c1';
 SELECT company_unique_id, days_since_enrichment FROM sidecar_stale_companies('10 days 1 hour') WHERE company_unique_id = 'c1';
 SET timezone = 'Asia/Tokyo';

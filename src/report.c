@@ -73,7 +73,7 @@ PG_FUNCTION_INFO_V1(sidecar_status);
  * sidecar_coverage() RETURNS TABLE (entity, total, enriched,
  * enrichment_coverage_pct)
  *
- * The seed's coverage query for each entity.  Where every sidecar row is known
+ * The plain coverage query for each entity.  Where every sidecar row is known
  * to have its master, two counts answer it, without sorting or joining.
  * An entity that has no master yet has NULLs.
  */
@@ -159,7 +159,7 @@ sidecar_field_coverage(PG_FUNCTION_ARGS)
  * sidecar_sources() RETURNS TABLE (entity, enrichment_source,
  * total_enrichments, avg_confidence, latest_enrichment)
  *
- * The seed's query for each entity; a source without any score comes last.
+ * What each source sent, per entity; a source without any score comes last.
  */
 Datum
 sidecar_sources(PG_FUNCTION_ARGS)
@@ -178,7 +178,7 @@ sidecar_sources(PG_FUNCTION_ARGS)
 }
 
 /*
- * sidecar_stale_*(older_than, max_rows): the seed's query; days are whole days
+ * sidecar_stale_*(older_than, max_rows): days are whole days
  * of 24 hours.
  */
 static const char stale[] =
@@ -206,7 +206,7 @@ sidecar_stale_people(PG_FUNCTION_ARGS)
 }
 
 /*
- * sidecar_low_confidence_*(below, max_rows): the seed's query.
+ * sidecar_low_confidence_*(below, max_rows): below, not at, the threshold.
  */
 static const char low_confidence[] =
 "SELECT CAST(s.{key} AS pg_catalog.text), CAST({name} AS pg_catalog.text), s.enrichment_source, "

@@ -1,5 +1,4 @@
--- The usage examples and monitoring queries of the document that the project
--- grew from, as they were written.
+-- How people use the tables by plain SQL: storing, querying, monitoring.
 SET client_min_messages = warning;
 CREATE EXTENSION sidecar;
 SELECT count(*) > 0 AS made FROM sidecar_create_masters();
