@@ -115,6 +115,7 @@ static bool write_together(Batch *batch, Record **records, int nrecords);
 static Tuplestorestate *make_chunk(Batch *batch, Record **records, int nrecords);
 static void query_chunk(Batch *batch, Tuplestorestate *chunk, int nrecords,
 						const char *sql, int expected);
+static ErrorData *roll_back(MemoryContext context, ResourceOwner owner);
 static bool is_about_record(int sqlstate);
 static void reject(Batch *batch, Record *record, ErrorData *edata, const char *field);
 static void require_rejects(void);
@@ -535,16 +536,8 @@ convert_records(Batch *batch, Record **records, int nrecords)
 		}
 		PG_CATCH();
 		{
-			ErrorData  *edata;
+			ErrorData  *edata = roll_back(context, owner);
 
-			MemoryContextSwitchTo(context);
-			edata = CopyErrorData();
-			FlushErrorState();
-			RollbackAndReleaseCurrentSubTransaction();
-			MemoryContextSwitchTo(context);
-			CurrentResourceOwner = owner;
-			if (!is_about_record(edata->sqlerrcode))
-				ReThrowError(edata);
 
 			/* what the function has cached may be half-made */
 			MemoryContextSwitchTo(batch->context);
@@ -686,8 +679,7 @@ blame_field(Batch *batch, Record *record)
 		}
 		PG_CATCH();
 		{
-			FlushErrorState();
-			RollbackAndReleaseCurrentSubTransaction();
+			FreeErrorData(roll_back(context, owner));
 			field = batch->columns[c]->name;
 			MemoryContextSwitchTo(batch->context);
 			prepare_populate(batch);
@@ -940,16 +932,8 @@ write_together(Batch *batch, Record **records, int nrecords)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *edata;
+		ErrorData  *edata = roll_back(context, owner);
 
-		MemoryContextSwitchTo(context);
-		edata = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		if (!is_about_record(edata->sqlerrcode))
-			ReThrowError(edata);
 		(void) SPI_unregister_relation(CHUNK_NAME);
 		if (nrecords == 1)
 			reject(batch, records[0], edata, NULL);
@@ -1029,6 +1013,27 @@ query_chunk(Batch *batch, Tuplestorestate *chunk, int nrecords,
 	if (ret != expected)
 		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(ret));
 	(void) SPI_unregister_relation(CHUNK_NAME);
+}
+
+/*
+ * In a PG_CATCH: rolls the sub-transaction back, to the memory context and the
+ * resource owner from before it, and returns the error if it lies in a record;
+ * raises it again if not.
+ */
+static ErrorData *
+roll_back(MemoryContext context, ResourceOwner owner)
+{
+	ErrorData  *edata;
+
+	MemoryContextSwitchTo(context);
+	edata = CopyErrorData();
+	FlushErrorState();
+	RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	if (!is_about_record(edata->sqlerrcode))
+		ReThrowError(edata);
+	return edata;
 }
 
 /*
