@@ -5,6 +5,7 @@ MODULE_big = sidecar
 OBJS = \
 	src/batch.o \
 	src/binding.o \
+	src/inbox.o \
 	src/query.o \
 	src/record.o \
 	src/report.o \

@@ -133,7 +133,7 @@ AS 'MODULE_PATHNAME', 'sidecar_inbox_insert'
 LANGUAGE C;
 
 COMMENT ON FUNCTION @extschema@.sidecar_inbox_insert() IS
-'trigger INSTEAD OF INSERT on an inbox view: stores the row as the upsert functions do, by the rule overwrite';
+'trigger of an inbox view, INSTEAD OF INSERT for each row and AFTER INSERT for each statement: stores the rows as the upsert functions do, by the rule overwrite';
 
 CREATE VIEW @extschema@.sidecar_company_inbox AS
 SELECT NULL::text AS company_unique_id, NULL::text AS ein_number, NULL::text AS dun_and_bradstreet_number,
@@ -144,8 +144,10 @@ WHERE false;
 COMMENT ON VIEW @extschema@.sidecar_company_inbox IS
 'INSERT or COPY company records into it: each is stored as by sidecar_upsert_company(); it is always empty';
 
-CREATE TRIGGER sidecar_inbox_insert INSTEAD OF INSERT ON @extschema@.sidecar_company_inbox
+CREATE TRIGGER sidecar_inbox_row INSTEAD OF INSERT ON @extschema@.sidecar_company_inbox
 FOR EACH ROW EXECUTE FUNCTION @extschema@.sidecar_inbox_insert('company');
+CREATE TRIGGER sidecar_inbox_statement AFTER INSERT ON @extschema@.sidecar_company_inbox
+FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.sidecar_inbox_insert();
 
 CREATE VIEW @extschema@.sidecar_people_inbox AS
 SELECT NULL::text AS person_unique_id, NULL::text AS clay_insight_summary, NULL::text[] AS clay_segments,
@@ -156,8 +158,10 @@ WHERE false;
 COMMENT ON VIEW @extschema@.sidecar_people_inbox IS
 'INSERT or COPY person records into it: each is stored as by sidecar_upsert_person(); it is always empty';
 
-CREATE TRIGGER sidecar_inbox_insert INSTEAD OF INSERT ON @extschema@.sidecar_people_inbox
+CREATE TRIGGER sidecar_inbox_row INSTEAD OF INSERT ON @extschema@.sidecar_people_inbox
 FOR EACH ROW EXECUTE FUNCTION @extschema@.sidecar_inbox_insert('people');
+CREATE TRIGGER sidecar_inbox_statement AFTER INSERT ON @extschema@.sidecar_people_inbox
+FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.sidecar_inbox_insert();
 
 
 -- ---------------------------------------------------------------------------

@@ -26,7 +26,6 @@
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
-#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/bitmapset.h"
@@ -38,20 +37,13 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/numeric.h"
-#include "utils/queryenvironment.h"
 #include "utils/resowner.h"
 #include "utils/rls.h"
 #include "utils/timestamp.h"
-#include "utils/tuplestore.h"
 
 #include "sidecar.h"
 
-/* Records per chunk: a sub-transaction, and so a transaction id, for each */
-#define CHUNK 1000
-
-/* The chunk as a table of the chunk's queries, and its columns beside ours */
-#define CHUNK_NAME "sidecar_chunk"
-#define CHUNK_POSITION "sidecar position"
+/* A column of the chunk that tells a given time from now() */
 #define CHUNK_TIME_GIVEN "sidecar time given"
 
 typedef struct Record
@@ -355,10 +347,10 @@ store_records(int entity, Record *records, int nrecords)
 	batch->spi_context = CurrentMemoryContext;
 	batch->chunk_context = AllocSetContextCreate(CurrentMemoryContext, "sidecar chunk",
 												 ALLOCSET_DEFAULT_SIZES);
-	for (int i = 0; i < nrecords; i += CHUNK)
+	for (int i = 0; i < nrecords; i += SIDECAR_CHUNK)
 	{
 		MemoryContext old = MemoryContextSwitchTo(batch->chunk_context);
-		int			n = Min(CHUNK, nrecords - i);
+		int			n = Min(SIDECAR_CHUNK, nrecords - i);
 
 		convert_records(batch, order + i, n);
 		store_chunk(batch, order + i, n);
@@ -414,10 +406,8 @@ record_key(JsonbValue *json, const char *key)
 
 /*
  * Learns the table's columns: those that a record may give, and the types that
- * its values are converted to.  These are the columns' own, but text instead
- * of varchar and numeric without scale for the score, so that
- * sidecar_check_value() sees what was given, and timestamptz instead of
- * timestamp, so that an offset is honoured.
+ * its values are converted to: given_type, and without scale for the score,
+ * so that sidecar_check_value() sees what was given.
  */
 static void
 describe_batch(Batch *batch)
@@ -447,22 +437,16 @@ describe_batch(Batch *batch)
 			const char *name = NameStr(att->attname);
 			bool		is_key = strcmp(name, entity->key) == 0;
 			int			n = batch->ncolumns;
-			Oid			type = att->atttypid;
 			int32		typmod = att->atttypmod;
 
 			/* the key first */
 			if (att->attisdropped || is_key != (pass == 0))
 				continue;
-			if (type == VARCHAROID)
-				type = TEXTOID;
-			else if (type == TIMESTAMPOID)
-				type = TIMESTAMPTZOID;
-			if (type != att->atttypid || strcmp(name, SIDECAR_COL_SCORE) == 0)
+			batch->columns[n] = sidecar_describe_column(att);
+			if (batch->columns[n]->given_type != att->atttypid || strcmp(name, SIDECAR_COL_SCORE) == 0)
 				typmod = -1;
-
-			batch->columns[n] = palloc(sizeof(SidecarColumn));
-			sidecar_describe_column(batch->columns[n], att);
-			TupleDescInitEntry(batch->desc, (AttrNumber) (n + 1), name, type, typmod, att->attndims);
+			TupleDescInitEntry(batch->desc, (AttrNumber) (n + 1), name,
+							   batch->columns[n]->given_type, typmod, att->attndims);
 			if (strcmp(name, SIDECAR_COL_TIME) == 0)
 				batch->time = n;
 			if (strcmp(name, SIDECAR_COL_CREATED) == 0 || strcmp(name, SIDECAR_COL_UPDATED) == 0 ||
@@ -473,7 +457,7 @@ describe_batch(Batch *batch)
 			batch->ncolumns++;
 		}
 	}
-	TupleDescInitEntry(batch->desc, (AttrNumber) (batch->ncolumns + 1), CHUNK_POSITION, INT8OID, -1, 0);
+	TupleDescInitEntry(batch->desc, (AttrNumber) (batch->ncolumns + 1), SIDECAR_CHUNK_POSITION, INT8OID, -1, 0);
 	TupleDescInitEntry(batch->desc, (AttrNumber) (batch->ncolumns + 2), CHUNK_TIME_GIVEN, BOOLOID, -1, 0);
 	batch->desc = BlessTupleDesc(batch->desc);
 
@@ -537,7 +521,6 @@ convert_records(Batch *batch, Record **records, int nrecords)
 		PG_CATCH();
 		{
 			ErrorData  *edata = roll_back(context, owner);
-
 
 			/* what the function has cached may be half-made */
 			MemoryContextSwitchTo(batch->context);
@@ -817,7 +800,7 @@ look_up(Batch *batch, Record **records, int nrecords, bool locked)
 		psprintf("NOT EXISTS (SELECT FROM %s m WHERE m.%s OPERATOR(pg_catalog.=) b.%s)",
 				 binding->master_sql, binding->master_key_sql, key) : "false";
 	query_chunk(batch, chunk, nrecords,
-				psprintf("SELECT b.\"" CHUNK_POSITION "\", s.%s IS NULL FROM " CHUNK_NAME " b "
+				psprintf("SELECT b.\"" SIDECAR_CHUNK_POSITION "\", s.%s IS NULL FROM " SIDECAR_CHUNK_NAME " b "
 						 "LEFT JOIN %s s ON s.%s OPERATOR(pg_catalog.=) b.%s "
 						 "WHERE CASE WHEN s.%s IS NULL THEN %s ELSE %s END",
 						 key, binding->sidecar_sql, key, key, key, missing,
@@ -887,17 +870,11 @@ write_together(Batch *batch, Record **records, int nrecords)
 	ResourceOwner owner = CurrentResourceOwner;
 	Tuplestorestate *chunk = make_chunk(batch, records, nrecords);
 	SidecarRule rule = records[0]->rule;
-	StringInfoData source;
-	char	   *sql;
+	char	   *sql = sidecar_write_sql(binding, rule, columns, ncolumns,
+									sidecar_chunk_sql(columns, ncolumns));
 	volatile bool written = true;
 	Record	  **left;
 	int			nleft = 0;
-
-	initStringInfo(&source);
-	for (int c = 0; c < ncolumns; c++)
-		appendStringInfo(&source, "%s b.%s", c > 0 ? "," : "SELECT", columns[c]->name_sql);
-	appendStringInfoString(&source, " FROM " CHUNK_NAME " b");
-	sql = sidecar_write_sql(binding, rule, columns, ncolumns, source.data);
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
@@ -934,7 +911,7 @@ write_together(Batch *batch, Record **records, int nrecords)
 	{
 		ErrorData  *edata = roll_back(context, owner);
 
-		(void) SPI_unregister_relation(CHUNK_NAME);
+		(void) SPI_unregister_relation(SIDECAR_CHUNK_NAME);
 		if (nrecords == 1)
 			reject(batch, records[0], edata, NULL);
 		else
@@ -992,27 +969,17 @@ static void
 query_chunk(Batch *batch, Tuplestorestate *chunk, int nrecords,
 			const char *sql, int expected)
 {
-	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
 	MemoryContext old;
 	int			ret;
 
-	enr->md.name = CHUNK_NAME;
-	enr->md.reliddesc = InvalidOid;
-	enr->md.tupdesc = batch->desc;
-	enr->md.enrtype = ENR_NAMED_TUPLESTORE;
-	enr->md.enrtuples = nrecords;
-	enr->reldata = chunk;
-
 	/* SPI keeps the list of such relations in whatever context is current */
 	old = MemoryContextSwitchTo(batch->spi_context);
-	ret = SPI_register_relation(enr);
+	sidecar_register_chunk(chunk, batch->desc, nrecords);
 	MemoryContextSwitchTo(old);
-	if (ret != SPI_OK_REL_REGISTER)
-		elog(ERROR, "SPI_register_relation failed: %s", SPI_result_code_string(ret));
 	ret = SPI_execute(sql, false, 0);
 	if (ret != expected)
 		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(ret));
-	(void) SPI_unregister_relation(CHUNK_NAME);
+	(void) SPI_unregister_relation(SIDECAR_CHUNK_NAME);
 }
 
 /*
@@ -1103,14 +1070,14 @@ park(int entity, Record *records, int nrecords)
 	{
 		MemoryContext old = MemoryContextSwitchTo(context);
 		Datum	   *columns[5];
-		bool	   *nulls = palloc0(sizeof(bool) * CHUNK);
+		bool	   *nulls = palloc0(sizeof(bool) * SIDECAR_CHUNK);
 		Oid			types[6] = {TEXTOID, TEXTARRAYOID, JSONBARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID};
 		Datum		values[6];
 		int			n = 0;
 
 		for (int c = 0; c < 5; c++)
-			columns[c] = palloc(sizeof(Datum) * CHUNK);
-		for (; i < nrecords && n < CHUNK; i++)
+			columns[c] = palloc(sizeof(Datum) * SIDECAR_CHUNK);
+		for (; i < nrecords && n < SIDECAR_CHUNK; i++)
 		{
 			Record	   *record = &records[i];
 

@@ -68,23 +68,31 @@ sidecar_rule_name(SidecarRule rule)
 
 /*
  * Describes a column of the sidecar table, in the caller's memory context.
+ *
+ * Values are given as text instead of varchar, so that sidecar_check_value()
+ * sees them whole, and as timestamptz instead of timestamp, so that an offset
+ * is honoured.
  */
-void
-sidecar_describe_column(SidecarColumn *column, Form_pg_attribute att)
+SidecarColumn *
+sidecar_describe_column(Form_pg_attribute att)
 {
+	SidecarColumn *column = palloc(sizeof(SidecarColumn));
+
 	column->name = pstrdup(NameStr(att->attname));
 	column->name_sql = quote_identifier(column->name);
 	column->type_sql = format_type_extended(att->atttypid, att->atttypmod,
 											FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
+	column->given_type = att->atttypid == VARCHAROID ? TEXTOID :
+		att->atttypid == TIMESTAMPOID ? TIMESTAMPTZOID : att->atttypid;
 	column->max_chars = att->atttypid == VARCHAROID && att->atttypmod > VARHDRSZ ?
 		att->atttypmod - VARHDRSZ : 0;
+	return column;
 }
 
 /*
  * Raises what the column would, but naming it (22001), and what no column type
  * knows: a score outside 0 to 100 (22003), an infinite time (22008).  The
- * value is text for a varchar column, timestamptz for a timestamp column, and
- * a score as it was given, before it is rounded.
+ * value is of the column's given_type; a score is not rounded yet.
  */
 void
 sidecar_check_value(const SidecarColumn *column, Datum value)
@@ -192,6 +200,21 @@ sidecar_write_sql(const SidecarBinding *binding, SidecarRule rule,
 					"RETURNING s.xmax OPERATOR(pg_catalog.=) 0, s.%s",
 					binding->sidecar_sql, names.data, source, columns[0]->name_sql,
 					set.data, where, merged.data, stored.data, columns[0]->name_sql);
+}
+
+/*
+ * The SELECT that yields a chunk's rows.
+ */
+char	   *
+sidecar_chunk_sql(SidecarColumn **columns, int ncolumns)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	for (int i = 0; i < ncolumns; i++)
+		appendStringInfo(&sql, "%s b.%s", i > 0 ? "," : "SELECT", columns[i]->name_sql);
+	appendStringInfoString(&sql, " FROM " SIDECAR_CHUNK_NAME " b");
+	return sql.data;
 }
 
 /*

@@ -65,4 +65,5 @@ void
 _PG_init(void)
 {
 	sidecar_binding_init();
+	sidecar_inbox_init();
 }

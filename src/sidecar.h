@@ -18,6 +18,7 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "storage/lockdefs.h"
+#include "utils/tuplestore.h"
 
 #include "compat.h"
 
@@ -97,8 +98,25 @@ typedef struct SidecarColumn
 	char	   *name;
 	const char *name_sql;		/* quoted */
 	const char *type_sql;		/* the column's type */
+	Oid			given_type;		/* of a value before it is stored: text for
+								 * varchar, timestamptz for timestamp */
 	int			max_chars;		/* 0: no limit */
 } SidecarColumn;
+
+/* A plan that the session keeps, and its text */
+typedef struct SidecarPlan
+{
+	char	   *sql;
+	SPIPlanPtr	plan;
+} SidecarPlan;
+
+/*
+ * Records that one statement stores, as a table of its own: how many, what it
+ * is called, and a column beside those of the records.
+ */
+#define SIDECAR_CHUNK 1000
+#define SIDECAR_CHUNK_NAME "sidecar_chunk"
+#define SIDECAR_CHUNK_POSITION "sidecar position"
 
 /* in sidecar.c */
 extern PGDLLIMPORT const SidecarEntity sidecar_entities[SIDECAR_ENTITIES];
@@ -111,6 +129,9 @@ extern SidecarBinding *sidecar_bind(const SidecarEntity *entity, LOCKMODE lockmo
 extern void sidecar_require_master(const SidecarBinding *binding);
 extern Form_pg_attribute sidecar_column(const SidecarBinding *binding, const char *name);
 
+/* in inbox.c */
+extern void sidecar_inbox_init(void);
+
 /* in query.c */
 extern char *sidecar_expand(const char *template, const SidecarBinding *binding);
 extern void sidecar_query(FunctionCallInfo fcinfo, const char *sql, int nargs,
@@ -119,14 +140,17 @@ extern void sidecar_query(FunctionCallInfo fcinfo, const char *sql, int nargs,
 extern void sidecar_query_row(const char *sql, int nargs,
 							  const Oid *types, const Datum *values, const char *nulls,
 							  int ncolumns, Datum *results, bool *resultnulls);
+extern SPIPlanPtr sidecar_prepare(SidecarPlan *kept, const char *sql, int nargs, Oid *types);
+extern void sidecar_register_chunk(Tuplestorestate *chunk, TupleDesc desc, int nrecords);
 
 /* in record.c */
 extern SidecarRule sidecar_rule(const text *on_conflict);
 extern const char *sidecar_rule_name(SidecarRule rule);
-extern void sidecar_describe_column(SidecarColumn *column, Form_pg_attribute att);
+extern SidecarColumn *sidecar_describe_column(Form_pg_attribute att);
 extern void sidecar_check_value(const SidecarColumn *column, Datum value);
 extern char *sidecar_write_sql(const SidecarBinding *binding, SidecarRule rule,
 							   SidecarColumn **columns, int ncolumns, const char *source);
+extern char *sidecar_chunk_sql(SidecarColumn **columns, int ncolumns);
 extern char *sidecar_same_sql(SidecarColumn **columns, int ncolumns, char **values);
 
 #endif							/* SIDECAR_H */

@@ -1,26 +1,21 @@
 /*-------------------------------------------------------------------------
  *
  * upsert.c
- *		One record into its sidecar table: by function, or by INSERT or COPY
- *		into an inbox view.
+ *		One record into its sidecar table, by function.
  *
- * The columns of a record are the arguments of the function, or the columns of
- * the view, by name.  Statements are prepared once per session.
+ * The columns of a record are the arguments of the function, by name.
+ * Statements are prepared once per session.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_proc.h"
-#include "commands/trigger.h"
-#include "executor/tuptable.h"
 #include "funcapi.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/rel.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
@@ -33,11 +28,10 @@
 typedef struct KeptPlan
 {
 	uint64		generation;		/* of the binding that the text was made from */
-	char	   *sql;
-	SPIPlanPtr	plan;
+	SidecarPlan kept;
 } KeptPlan;
 
-/* What a session keeps for one way into one entity's table */
+/* What a session keeps for an entity */
 typedef struct UpsertState
 {
 	MemoryContext context;		/* of what is below but the plans */
@@ -49,8 +43,7 @@ typedef struct UpsertState
 	KeptPlan	plans[PLANS];
 } UpsertState;
 
-static UpsertState function_states[SIDECAR_ENTITIES];
-static UpsertState inbox_states[SIDECAR_ENTITIES];
+static UpsertState states[SIDECAR_ENTITIES];
 
 static Datum upsert_arguments(FunctionCallInfo fcinfo, int entity);
 static void read_columns(UpsertState *state, const SidecarBinding *binding,
@@ -62,7 +55,6 @@ static char *comparison_sql(const UpsertState *state, const SidecarBinding *bind
 
 PG_FUNCTION_INFO_V1(sidecar_upsert_company);
 PG_FUNCTION_INFO_V1(sidecar_upsert_person);
-PG_FUNCTION_INFO_V1(sidecar_inbox_insert);
 
 /*
  * sidecar_upsert_company(company_unique_id, <columns>, on_conflict) RETURNS text
@@ -98,68 +90,12 @@ sidecar_upsert_person(PG_FUNCTION_ARGS)
 }
 
 /*
- * sidecar_inbox_insert() RETURNS trigger
- *
- * INSTEAD OF INSERT FOR EACH ROW on a view whose columns are a record's; the
- * trigger's argument is the entity.  Stores the row under "overwrite", and
- * returns it, so that INSERT ... RETURNING and COPY count it.  Errors are those
- * of sidecar_upsert_company(), 39P01 when called in another way, and 22023 when
- * there is no such entity.
- */
-Datum
-sidecar_inbox_insert(PG_FUNCTION_ARGS)
-{
-	TriggerData *trigdata = (TriggerData *) fcinfo->context;
-	SidecarBinding *binding;
-	UpsertState *state;
-	int			entity;
-	TupleDesc	desc;
-	Datum		values[MaxHeapAttributeNumber];
-	bool		isnull[MaxHeapAttributeNumber];
-	char		nulls[MaxHeapAttributeNumber] = {0};
-
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("trigger function was not called as a trigger")));
-	if (!TRIGGER_FIRED_INSTEAD(trigdata->tg_event) ||
-		!TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) ||
-		trigdata->tg_trigger->tgnargs != 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("trigger \"%s\" must be fired INSTEAD OF INSERT, with the entity as its argument",
-						trigdata->tg_trigger->tgname)));
-	entity = sidecar_entity_index(trigdata->tg_trigger->tgargs[0]);
-	binding = sidecar_bind(&sidecar_entities[entity], RowExclusiveLock);
-	sidecar_require_master(binding);
-	state = &inbox_states[entity];
-	desc = RelationGetDescr(trigdata->tg_relation);
-	if (state->generation != binding->generation)
-	{
-		char	  **names = palloc(sizeof(char *) * desc->natts);
-		Oid		   *types = palloc(sizeof(Oid) * desc->natts);
-
-		for (int i = 0; i < desc->natts; i++)
-		{
-			names[i] = NameStr(TupleDescAttr(desc, i)->attname);
-			types[i] = TupleDescAttr(desc, i)->atttypid;
-		}
-		read_columns(state, binding, desc->natts, names, types);
-	}
-	heap_deform_tuple(trigdata->tg_trigtuple, desc, values, isnull);
-	for (int i = 0; i < desc->natts; i++)
-		nulls[i] = isnull[i] ? 'n' : ' ';
-	store_record(state, binding, SIDECAR_OVERWRITE, values, nulls);
-	return PointerGetDatum(trigdata->tg_trigtuple);
-}
-
-/*
  * The single-record functions: the last argument is on_conflict.
  */
 static Datum
 upsert_arguments(FunctionCallInfo fcinfo, int entity)
 {
-	UpsertState *state = &function_states[entity];
+	UpsertState *state = &states[entity];
 	SidecarBinding *binding = sidecar_bind(&sidecar_entities[entity], RowExclusiveLock);
 	int			nargs = PG_NARGS() - 1;
 	SidecarRule rule = sidecar_rule(PG_ARGISNULL(nargs) ? NULL : PG_GETARG_TEXT_PP(nargs));
@@ -209,8 +145,7 @@ read_columns(UpsertState *state, const SidecarBinding *binding,
 	state->types = palloc(sizeof(Oid) * ncolumns);
 	for (int i = 0; i < ncolumns; i++)
 	{
-		state->columns[i] = palloc(sizeof(SidecarColumn));
-		sidecar_describe_column(state->columns[i], sidecar_column(binding, names[i]));
+		state->columns[i] = sidecar_describe_column(sidecar_column(binding, names[i]));
 		state->types[i] = types[i];
 		if (strcmp(names[i], SIDECAR_COL_TIME) == 0)
 			state->time = i;
@@ -292,16 +227,14 @@ store_record(UpsertState *state, const SidecarBinding *binding,
 
 /*
  * The plan of a statement over the record's columns: a rule's, or the
- * comparison.  Prepared at its first use, and again only when the text is
- * another one, after a rename; the plan of the old text is then left to the
- * session, because a call further up may be running it.
+ * comparison.
  */
 static SPIPlanPtr
 get_plan(UpsertState *state, const SidecarBinding *binding, int which)
 {
-	KeptPlan   *kept = &state->plans[which];
+	KeptPlan   *plan = &state->plans[which];
 
-	if (kept->generation != state->generation)
+	if (plan->generation != state->generation)
 	{
 		char	   *sql;
 
@@ -317,25 +250,10 @@ get_plan(UpsertState *state, const SidecarBinding *binding, int which)
 			appendStringInfoChar(&source, ')');
 			sql = sidecar_write_sql(binding, which, state->columns, state->ncolumns, source.data);
 		}
-
-		if (kept->plan == NULL || strcmp(kept->sql, sql) != 0)
-		{
-			SPIPlanPtr	plan = SPI_prepare_cursor(sql, state->ncolumns, state->types,
-												  CURSOR_OPT_GENERIC_PLAN);
-
-			if (plan == NULL)
-				elog(ERROR, "SPI_prepare_cursor failed: %s", SPI_result_code_string(SPI_result));
-			sql = MemoryContextStrdup(CacheMemoryContext, sql);
-			if (SPI_keepplan(plan) != 0)
-				elog(ERROR, "SPI_keepplan failed");
-			if (kept->sql != NULL)
-				pfree(kept->sql);
-			kept->sql = sql;
-			kept->plan = plan;
-		}
-		kept->generation = state->generation;
+		(void) sidecar_prepare(&plan->kept, sql, state->ncolumns, state->types);
+		plan->generation = state->generation;
 	}
-	return kept->plan;
+	return plan->kept.plan;
 }
 
 /*

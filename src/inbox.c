@@ -1,0 +1,408 @@
+/*-------------------------------------------------------------------------
+ *
+ * inbox.c
+ *		Views to INSERT or COPY records into.
+ *
+ * The row trigger checks a row and keeps it; the statement trigger stores what
+ * its statement has brought: in key order, so that two statements seldom wait
+ * for each other and never in a circle over the rows that both bring, and by
+ * many rows per write.  Rows of one key become one record first, of the last
+ * value given for each column: what "overwrite" makes of them one by one.
+ *
+ * Kept rows go to disk beyond work_mem.  An error on the way takes them away
+ * with everything else that the statement has done.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_operator.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "executor/tuptable.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+#include "utils/tuplesort.h"
+#include "utils/tuplestore.h"
+
+#include "sidecar.h"
+
+/* What a statement has brought so far */
+typedef struct Inbox
+{
+	struct Inbox *next;
+	Oid			view;
+	SubTransactionId subxact;
+	Oid			role;			/* who may write, or not */
+	int			entity;
+	MemoryContext context;		/* of all this */
+	int			ncolumns;
+	SidecarColumn **columns;	/* the key first */
+	int			time;			/* which of them is last_enriched_at */
+	TupleDesc	desc;			/* the columns, and the position */
+	TupleTableSlot *slot;
+	Tuplesortstate *rows;
+	int64		nrows;
+} Inbox;
+
+/* Those whose statements are still running */
+static Inbox *inboxes = NULL;
+
+static SidecarPlan plans[SIDECAR_ENTITIES];
+
+static void keep_row(Inbox *inbox, const TriggerData *trigdata);
+static Inbox *find_inbox(Oid view);
+static Inbox *open_inbox(Relation view, const char *label);
+static void store_rows(Inbox *inbox);
+static void merge_row(const Inbox *inbox, Datum *values, bool *nulls, const TupleTableSlot *slot);
+static void write_rows(const Inbox *inbox, Tuplestorestate *chunk, int nrows);
+static void forget_inboxes(SubTransactionId subxact);
+static void refuse_unstored(SubTransactionId subxact);
+static void transaction_ends(XactEvent event, void *arg);
+static void subtransaction_ends(SubXactEvent event, SubTransactionId subxact,
+								SubTransactionId parent, void *arg);
+
+PG_FUNCTION_INFO_V1(sidecar_inbox_insert);
+
+/*
+ * Registers what looks after kept rows at the end of a transaction.
+ */
+void
+sidecar_inbox_init(void)
+{
+	RegisterXactCallback(transaction_ends, NULL);
+	RegisterSubXactCallback(subtransaction_ends, NULL);
+}
+
+/*
+ * sidecar_inbox_insert() RETURNS trigger
+ *
+ * Of a view whose columns are a record's, twice: INSTEAD OF INSERT FOR EACH
+ * ROW, with the entity as its argument, and AFTER INSERT FOR EACH STATEMENT.
+ * Stores the rows under "overwrite" at the end of their statement.  The row
+ * trigger returns the row, so that INSERT ... RETURNING and COPY count it.
+ *
+ * Errors: those of sidecar_upsert_company(), what is wrong with a value in its
+ * row's turn and all else at the end; 39P01 when called in another way; 22023
+ * when there is no such entity; 42P17 when the view's columns are not those of
+ * a record; and 55000 when a transaction ends that has rows left, for want of
+ * the statement trigger.
+ */
+Datum
+sidecar_inbox_insert(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	TriggerEvent event;
+	Inbox	   *inbox;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("trigger function was not called as a trigger")));
+	event = trigdata->tg_event;
+	inbox = find_inbox(RelationGetRelid(trigdata->tg_relation));
+	if (TRIGGER_FIRED_AFTER(event) && TRIGGER_FIRED_FOR_STATEMENT(event) &&
+		TRIGGER_FIRED_BY_INSERT(event))
+	{
+		if (inbox != NULL)
+			store_rows(inbox);
+		return PointerGetDatum(NULL);
+	}
+	if (!TRIGGER_FIRED_INSTEAD(event) || !TRIGGER_FIRED_BY_INSERT(event) ||
+		trigdata->tg_trigger->tgnargs != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("trigger \"%s\" must be fired INSTEAD OF INSERT, with the entity as its argument, or AFTER INSERT FOR EACH STATEMENT",
+						trigdata->tg_trigger->tgname)));
+	if (inbox == NULL)
+		inbox = open_inbox(trigdata->tg_relation, trigdata->tg_trigger->tgargs[0]);
+	keep_row(inbox, trigdata);
+	return PointerGetDatum(trigdata->tg_trigtuple);
+}
+
+/*
+ * Checks a row and keeps it.
+ */
+static void
+keep_row(Inbox *inbox, const TriggerData *trigdata)
+{
+	TupleTableSlot *slot = inbox->slot;
+
+	ExecClearTuple(slot);
+	heap_deform_tuple(trigdata->tg_trigtuple, RelationGetDescr(trigdata->tg_relation),
+					  slot->tts_values, slot->tts_isnull);
+	if (slot->tts_isnull[0])
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", inbox->columns[0]->name)));
+	for (int i = 0; i < inbox->ncolumns; i++)
+	{
+		if (!slot->tts_isnull[i])
+			sidecar_check_value(inbox->columns[i], slot->tts_values[i]);
+	}
+	if (slot->tts_isnull[inbox->time])
+	{
+		slot->tts_values[inbox->time] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+		slot->tts_isnull[inbox->time] = false;
+	}
+	slot->tts_values[inbox->ncolumns] = Int64GetDatum(inbox->nrows++);
+	slot->tts_isnull[inbox->ncolumns] = false;
+	ExecStoreVirtualTuple(slot);
+	tuplesort_puttupleslot(inbox->rows, slot);
+}
+
+/*
+ * The inbox of the statement that is running, or NULL.
+ *
+ * A statement within that statement, in a function that it calls, stores the
+ * rows of both when it ends, which is as well as later.  But not those of an
+ * outer transaction, which may survive it, nor with another role's privileges.
+ */
+static Inbox *
+find_inbox(Oid view)
+{
+	for (Inbox *inbox = inboxes; inbox != NULL; inbox = inbox->next)
+	{
+		if (inbox->view == view && inbox->role == GetUserId() &&
+			inbox->subxact == GetCurrentSubTransactionId())
+			return inbox;
+	}
+	return NULL;
+}
+
+/*
+ * Makes an inbox, for the entity of that label.
+ */
+static Inbox *
+open_inbox(Relation view, const char *label)
+{
+	int			entity = sidecar_entity_index(label);
+	SidecarBinding *binding = sidecar_bind(&sidecar_entities[entity], RowExclusiveLock);
+	TupleDesc	desc = RelationGetDescr(view);
+	MemoryContext context = AllocSetContextCreate(CurTransactionContext, "sidecar inbox",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Inbox	   *inbox = palloc0(sizeof(Inbox));
+	AttrNumber	keys[2] = {1, (AttrNumber) (desc->natts + 1)};
+	Oid			operators[2] = {TextLessOperator, Int8LessOperator};
+	Oid			collations[2] = {C_COLLATION_OID, InvalidOid};
+	bool		nulls_first[2] = {false, false};
+
+	sidecar_require_master(binding);
+	inbox->context = context;
+	inbox->view = RelationGetRelid(view);
+	inbox->role = GetUserId();
+	inbox->subxact = GetCurrentSubTransactionId();
+	inbox->entity = entity;
+	inbox->ncolumns = desc->natts;
+	inbox->columns = palloc(sizeof(SidecarColumn *) * desc->natts);
+	inbox->time = -1;
+	inbox->desc = CreateTemplateTupleDesc(desc->natts + 1);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		const char *name = NameStr(att->attname);
+		SidecarColumn *column = sidecar_describe_column(sidecar_column(binding, name));
+
+		if (att->atttypid != column->given_type)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+					 errmsg("view \"%s\" cannot be an inbox", RelationGetRelationName(view)),
+					 errdetail("Its column \"%s\" is of type %s, not %s.", name,
+							   format_type_be(att->atttypid), format_type_be(column->given_type))));
+		inbox->columns[i] = column;
+		if (strcmp(name, SIDECAR_COL_TIME) == 0)
+			inbox->time = i;
+		TupleDescCopyEntry(inbox->desc, (AttrNumber) (i + 1), desc, (AttrNumber) (i + 1));
+	}
+	if (strcmp(inbox->columns[0]->name, binding->entity->key) != 0 || inbox->time < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+				 errmsg("view \"%s\" cannot be an inbox", RelationGetRelationName(view)),
+				 errdetail("Its first column must be \"%s\", and \"%s\" among the others.",
+						   binding->entity->key, SIDECAR_COL_TIME)));
+	TupleDescInitEntry(inbox->desc, keys[1], SIDECAR_CHUNK_POSITION, INT8OID, -1, 0);
+	inbox->slot = MakeSingleTupleTableSlot(inbox->desc, &TTSOpsVirtual);
+	inbox->rows = tuplesort_begin_heap(inbox->desc, lengthof(keys), keys, operators, collations,
+									   nulls_first, work_mem, NULL, TUPLESORT_NONE);
+	MemoryContextSwitchTo(old);
+	inbox->next = inboxes;
+	inboxes = inbox;
+	return inbox;
+}
+
+/*
+ * Stores the rows that an inbox has kept, and closes it.
+ */
+static void
+store_rows(Inbox *inbox)
+{
+	MemoryContext context;		/* of what is copied of a chunk's rows */
+	MemoryContext old;
+	Datum	   *values = palloc(sizeof(Datum) * inbox->desc->natts);
+	bool	   *nulls = palloc(sizeof(bool) * inbox->desc->natts);
+	TupleTableSlot *slots[2];
+	bool		more;
+
+	/* it is out of the list first: what is stored may bring further rows */
+	for (Inbox **link = &inboxes; *link != NULL; link = &(*link)->next)
+	{
+		if (*link == inbox)
+		{
+			*link = inbox->next;
+			break;
+		}
+	}
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	context = AllocSetContextCreate(CurrentMemoryContext, "sidecar inbox chunk",
+									ALLOCSET_DEFAULT_SIZES);
+	slots[0] = MakeSingleTupleTableSlot(inbox->desc, &TTSOpsMinimalTuple);
+	slots[1] = MakeSingleTupleTableSlot(inbox->desc, &TTSOpsMinimalTuple);
+
+	/* the row at hand is in slots[0], the one after it in slots[1] */
+	tuplesort_performsort(inbox->rows);
+	more = tuplesort_gettupleslot(inbox->rows, true, true, slots[0], NULL);
+	while (more)
+	{
+		Tuplestorestate *chunk = tuplestore_begin_heap(true, false, work_mem);
+		int			nrows = 0;
+
+		while (more && nrows < SIDECAR_CHUNK)
+		{
+			TupleTableSlot *row = slots[0];
+
+			slot_getallattrs(row);
+			memcpy(values, row->tts_values, sizeof(Datum) * inbox->desc->natts);
+			memcpy(nulls, row->tts_isnull, sizeof(bool) * inbox->desc->natts);
+			for (;;)
+			{
+				more = tuplesort_gettupleslot(inbox->rows, true, true, slots[1], NULL);
+				if (!more)
+					break;
+				slot_getallattrs(slots[1]);
+				if (!datum_image_eq(slots[1]->tts_values[0], values[0], false, -1))
+					break;
+				old = MemoryContextSwitchTo(context);
+				merge_row(inbox, values, nulls, slots[1]);
+				MemoryContextSwitchTo(old);
+			}
+			tuplestore_putvalues(chunk, inbox->desc, values, nulls);
+			slots[0] = slots[1];
+			slots[1] = row;
+			nrows++;
+		}
+		write_rows(inbox, chunk, nrows);
+		tuplestore_end(chunk);
+		MemoryContextReset(context);
+	}
+	tuplesort_end(inbox->rows);
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
+	MemoryContextDelete(inbox->context);
+}
+
+/*
+ * Puts what the slot's row gives in the place of what the values' row gave,
+ * copied.
+ */
+static void
+merge_row(const Inbox *inbox, Datum *values, bool *nulls, const TupleTableSlot *slot)
+{
+	for (int i = 1; i < inbox->ncolumns; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(inbox->desc, i);
+
+		if (slot->tts_isnull[i])
+			continue;
+		values[i] = datumCopy(slot->tts_values[i], att->attbyval, att->attlen);
+		nulls[i] = false;
+	}
+}
+
+/*
+ * Writes the chunk's rows, whose keys differ, by one statement.
+ */
+static void
+write_rows(const Inbox *inbox, Tuplestorestate *chunk, int nrows)
+{
+	SidecarBinding *binding = sidecar_bind(&sidecar_entities[inbox->entity], RowExclusiveLock);
+	int			ret;
+
+	CHECK_FOR_INTERRUPTS();
+	sidecar_require_master(binding);
+	sidecar_register_chunk(chunk, inbox->desc, nrows);
+	ret = SPI_execute_plan(sidecar_prepare(&plans[inbox->entity],
+										   sidecar_write_sql(binding, SIDECAR_OVERWRITE,
+															 inbox->columns, inbox->ncolumns,
+															 sidecar_chunk_sql(inbox->columns, inbox->ncolumns)),
+										   0, NULL),
+						   NULL, NULL, false, 0);
+	if (ret != SPI_OK_INSERT_RETURNING)
+		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(ret));
+	SPI_freetuptable(SPI_tuptable);
+	(void) SPI_unregister_relation(SIDECAR_CHUNK_NAME);
+}
+
+/*
+ * Forgets the inboxes of a transaction that has ended, all of them when that
+ * is not a sub-transaction.  Their memory goes with it.
+ */
+static void
+forget_inboxes(SubTransactionId subxact)
+{
+	Inbox	  **link = &inboxes;
+
+	while (*link != NULL)
+	{
+		if (subxact == InvalidSubTransactionId || (*link)->subxact == subxact)
+			*link = (*link)->next;
+		else
+			link = &(*link)->next;
+	}
+}
+
+/*
+ * Raises 55000 if the transaction has rows that no statement trigger stored:
+ * they must not be lost silently.
+ */
+static void
+refuse_unstored(SubTransactionId subxact)
+{
+	for (Inbox *inbox = inboxes; inbox != NULL; inbox = inbox->next)
+	{
+		if (subxact == InvalidSubTransactionId || inbox->subxact == subxact)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("%lld rows for view \"%s\" were not stored",
+							(long long) inbox->nrows, get_rel_name(inbox->view)),
+					 errhint("It needs a trigger AFTER INSERT FOR EACH STATEMENT that calls sidecar_inbox_insert().")));
+	}
+}
+
+static void
+transaction_ends(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE)
+		refuse_unstored(InvalidSubTransactionId);
+	else if (event == XACT_EVENT_ABORT)
+		forget_inboxes(InvalidSubTransactionId);
+}
+
+static void
+subtransaction_ends(SubXactEvent event, SubTransactionId subxact,
+					SubTransactionId parent, void *arg)
+{
+	if (event == SUBXACT_EVENT_PRE_COMMIT_SUB)
+		refuse_unstored(subxact);
+	else if (event == SUBXACT_EVENT_ABORT_SUB)
+		forget_inboxes(subxact);
+}
