@@ -26,6 +26,7 @@
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
+#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/bitmapset.h"
@@ -784,7 +785,7 @@ look_up(Batch *batch, Record **records, int nrecords, bool locked)
 	char	  **values = palloc(sizeof(char *) * ncolumns);
 	const char *key = columns[0]->name_sql;
 	Tuplestorestate *chunk = make_chunk(batch, records, nrecords);
-	char	   *missing;
+	StringInfoData sql;
 	int			found = 0;
 
 	for (int c = 0; c < ncolumns; c++)
@@ -796,16 +797,23 @@ look_up(Batch *batch, Record **records, int nrecords, bool locked)
 			(locked || records[0]->rule == SIDECAR_FILL))
 			values[c] = psprintf("CASE WHEN b.\"" CHUNK_TIME_GIVEN "\" THEN %s END", values[c]);
 	}
-	missing = batch->look_for_masters ?
-		psprintf("NOT EXISTS (SELECT FROM %s m WHERE m.%s OPERATOR(pg_catalog.=) b.%s)",
-				 binding->master_sql, binding->master_key_sql, key) : "false";
-	query_chunk(batch, chunk, nrecords,
-				psprintf("SELECT b.\"" SIDECAR_CHUNK_POSITION "\", s.%s IS NULL FROM " SIDECAR_CHUNK_NAME " b "
-						 "LEFT JOIN %s s ON s.%s OPERATOR(pg_catalog.=) b.%s "
-						 "WHERE CASE WHEN s.%s IS NULL THEN %s ELSE %s END",
-						 key, binding->sidecar_sql, key, key, key, missing,
-						 sidecar_same_sql(columns, ncolumns, values)),
-				SPI_OK_SELECT);
+
+	/* OFFSET 0 makes each a look-up by the key's index, record by record */
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "SELECT b.\"" SIDECAR_CHUNK_POSITION "\", s.%s IS NULL FROM " SIDECAR_CHUNK_NAME " b "
+					 "LEFT JOIN LATERAL (SELECT * FROM %s s WHERE s.%s OPERATOR(pg_catalog.=) b.%s OFFSET 0) s ON true ",
+					 key, binding->sidecar_sql, key, key);
+	if (batch->look_for_masters)
+		appendStringInfo(&sql, "LEFT JOIN LATERAL (SELECT m.%s FROM %s m WHERE s.%s IS NULL "
+						 "AND m.%s OPERATOR(pg_catalog.=) b.%s OFFSET 0) m ON true ",
+						 binding->master_key_sql, binding->master_sql, key, binding->master_key_sql, key);
+	appendStringInfo(&sql, "WHERE CASE WHEN s.%s IS NOT NULL THEN %s ELSE ", key,
+					 sidecar_same_sql(columns, ncolumns, values));
+	if (batch->look_for_masters)
+		appendStringInfo(&sql, "m.%s IS NULL END", binding->master_key_sql);
+	else
+		appendStringInfoString(&sql, "false END");
+	query_chunk(batch, chunk, nrecords, sql.data, SPI_OK_SELECT);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		bool		isnull;
