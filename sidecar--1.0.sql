@@ -177,6 +177,18 @@ LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 2;
 COMMENT ON FUNCTION @extschema@.sidecar_coverage() IS
 'how many masters have enrichment, and which percentage that is, per entity';
 
+CREATE FUNCTION @extschema@.sidecar_summary(
+    older_than interval DEFAULT '90 days', below numeric DEFAULT 70,
+    OUT entity text, OUT total bigint, OUT enriched bigint, OUT enrichment_coverage_pct numeric,
+    OUT stale bigint, OUT low_confidence bigint, OUT undated bigint, OUT rejected bigint,
+    OUT oldest_enrichment timestamp, OUT latest_enrichment timestamp)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'sidecar_summary'
+LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 2;
+
+COMMENT ON FUNCTION @extschema@.sidecar_summary(interval, numeric) IS
+'all of it in a row per entity: coverage, how many rows are stale, of low confidence and undated, how many records are parked';
+
 CREATE FUNCTION @extschema@.sidecar_field_coverage(
     OUT entity text, OUT field text, OUT filled bigint, OUT filled_pct numeric)
 RETURNS SETOF record

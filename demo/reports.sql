@@ -1,6 +1,7 @@
 \echo
 \echo '-- what could not be promoted, and why'
 SELECT company_name, website, reasons FROM intake.company_raw_intake;
+SELECT unique_id, attempts, error FROM marketing.sidecar_rejects;
 SELECT full_name, reasons FROM intake.people_raw_intake;
 \echo '-- sidecar_coverage(): how much of the master data is enriched'
 SELECT * FROM sidecar_coverage();
@@ -20,3 +21,5 @@ SELECT * FROM sidecar_low_confidence_people();
 SELECT * FROM sidecar_missing_people(5);
 \echo '-- sidecar_status(): is all as it should be'
 SELECT entity, sidecar_table, master_table, foreign_key_validated, orphan_rows, trigger_enabled, missing_indexes, to_do FROM sidecar_status();
+\echo '-- sidecar_summary(): all of it in a row per entity'
+SELECT * FROM sidecar_summary();

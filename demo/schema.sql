@@ -12,12 +12,16 @@ CREATE TABLE marketing.people_master (
     email text,
     company_unique_id varchar(50) REFERENCES marketing.company_master);
 
+-- "enrichment" is what the sender knew beside the record: a JSON object of the
+-- sidecar's columns, or nothing
 CREATE SCHEMA intake;
 CREATE TABLE intake.company_raw_intake (
-    company_unique_id text, company_name text, website text, sector text, ein_number text,
-    received_at timestamptz DEFAULT now() - interval '120 days', reasons text[]);
+    intake_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    company_unique_id text, company_name text, website text, sector text, enrichment jsonb,
+    received_at timestamptz NOT NULL DEFAULT now(), reasons text[]);
 CREATE TABLE intake.people_raw_intake (
-    unique_id text, full_name text, title text, company_unique_id text, twitter text,
-    received_at timestamptz DEFAULT now() - interval '120 days', reasons text[]);
+    intake_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    unique_id text, full_name text, title text, company_unique_id text, enrichment jsonb,
+    received_at timestamptz NOT NULL DEFAULT now(), reasons text[]);
 
 CREATE EXTENSION sidecar;

@@ -31,6 +31,29 @@ SELECT sidecar_upsert_company('c1', '1');
 \echo :LAST_ERROR_SQLSTATE
 SELECT outcome, count(*) FROM sidecar_install() GROUP BY outcome ORDER BY outcome;
 
+-- a role that may read keys, sources, scores and times gets the summary; parked
+-- records are counted for who may read their entity
+RESET ROLE;
+GRANT USAGE ON SCHEMA marketing TO regress_sidecar_nobody;
+GRANT SELECT (company_unique_id) ON marketing.company_master TO regress_sidecar_nobody;
+GRANT SELECT (unique_id) ON marketing.people_master TO regress_sidecar_nobody;
+GRANT SELECT (company_unique_id, enrichment_source, confidence_score, last_enriched_at) ON marketing.company_sidecar TO regress_sidecar_nobody;
+GRANT SELECT (person_unique_id, enrichment_source, confidence_score, last_enriched_at) ON marketing.people_sidecar TO regress_sidecar_nobody;
+SET ROLE regress_sidecar_nobody;
+SELECT entity, total, enriched, rejected FROM sidecar_summary();
+RESET ROLE;
+GRANT SELECT (entity) ON marketing.sidecar_rejects TO regress_sidecar_nobody;
+SET ROLE regress_sidecar_nobody;
+SELECT entity, total, enriched, rejected FROM sidecar_summary();
+SELECT count(*) FROM sidecar_sources();
+RESET ROLE;
+REVOKE SELECT (entity) ON marketing.sidecar_rejects FROM regress_sidecar_nobody;
+REVOKE SELECT (company_unique_id, enrichment_source, confidence_score, last_enriched_at) ON marketing.company_sidecar FROM regress_sidecar_nobody;
+REVOKE SELECT (person_unique_id, enrichment_source, confidence_score, last_enriched_at) ON marketing.people_sidecar FROM regress_sidecar_nobody;
+REVOKE SELECT (company_unique_id) ON marketing.company_master FROM regress_sidecar_nobody;
+REVOKE SELECT (unique_id) ON marketing.people_master FROM regress_sidecar_nobody;
+REVOKE USAGE ON SCHEMA marketing FROM regress_sidecar_nobody;
+
 -- a writer writes what it may, and needs no right on the master
 SET ROLE regress_sidecar_writer;
 SELECT sidecar_upsert_company('c1', '1', last_enriched_at => '2020-01-01'), sidecar_upsert_company('c4', '4');

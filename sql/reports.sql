@@ -88,6 +88,14 @@ BEGIN
              FROM pg_attribute WHERE attrelid = format('marketing.%I', e.sidecar)::regclass AND attnum > 0 AND NOT attisdropped
                AND attname NOT IN (e.key, 'created_at', 'updated_at')));
         RETURN NEXT;
+        report := e.entity || ' summary';
+        SELECT * INTO differ, "rows" FROM same(format('SELECT total, enriched, enrichment_coverage_pct, stale, low_confidence, undated, rejected, oldest_enrichment, latest_enrichment
+                    FROM sidecar_summary() WHERE entity = %L', e.entity),
+            format('SELECT count(cm.%1$I), count(cs.%2$I), ROUND(100.0 * count(cs.%2$I) / count(*), 2), (SELECT count(*) FROM sidecar_stale_%5$s()),
+                           (SELECT count(*) FROM sidecar_low_confidence_%5$s()), count(*) FILTER (WHERE cs.%2$I IS NOT NULL AND cs.last_enriched_at IS NULL),
+                           (SELECT count(*) FROM marketing.sidecar_rejects WHERE entity = %6$L), min(cs.last_enriched_at), max(cs.last_enriched_at)
+                    FROM marketing.%3$I cm LEFT JOIN marketing.%4$I cs ON cm.%1$I = cs.%2$I', e.master_key, e.key, e.master, e.sidecar, e.plural, e.entity));
+        RETURN NEXT;
     END LOOP;
 END $$;
 SELECT * FROM compare();
@@ -115,6 +123,12 @@ SELECT sidecar_stale_people(NULL);
 \echo :LAST_ERROR_SQLSTATE
 SELECT sidecar_low_confidence_companies(NULL);
 \echo :LAST_ERROR_SQLSTATE
+SELECT sidecar_summary(NULL);
+\echo :LAST_ERROR_SQLSTATE
+SELECT sidecar_summary(below => NULL);
+\echo :LAST_ERROR_SQLSTATE
+SELECT * FROM same($$SELECT stale, low_confidence FROM sidecar_summary('30 days', 10) WHERE entity = 'people'$$,
+    $$SELECT (SELECT count(*) FROM sidecar_stale_people('30 days')), (SELECT count(*) FROM sidecar_low_confidence_people(10))$$);
 
 -- with max_rows the index stops the scan, however many rows there are
 CREATE FUNCTION rows_read(report text) RETURNS text LANGUAGE plpgsql AS $$
@@ -151,13 +165,14 @@ BEGIN;
 ALTER TABLE marketing.company_sidecar DROP CONSTRAINT fk_company_sidecar_company;
 INSERT INTO marketing.company_sidecar (company_unique_id, enrichment_source) VALUES ('orphan', 'clay');
 SELECT outcome FROM sidecar_install() WHERE object ~ 'foreign key .*company';
-SELECT * FROM compare() WHERE report ~ 'company (coverage|field|stale)';
+SELECT * FROM compare() WHERE report ~ 'company (coverage|field|stale|summary)';
 ROLLBACK;
 
 -- a report that needs the master says what is missing
 BEGIN;
 ALTER TABLE marketing.company_sidecar DROP CONSTRAINT fk_company_sidecar_company;
 SELECT * FROM sidecar_coverage();
+SELECT entity, total, enriched, enrichment_coverage_pct, stale, low_confidence, undated, rejected FROM sidecar_summary();
 SELECT count(*) > 0 AS works FROM sidecar_sources();
 SELECT count(*) > 0 AS works FROM sidecar_field_coverage();
 SELECT sidecar_stale_companies();

@@ -55,10 +55,12 @@ static const char object_summary[] =
 
 static void report_of_entity(FunctionCallInfo fcinfo, int entity, const char *template,
 							 int nargs, const Oid *types, const char *const *names);
+static void require_argument(FunctionCallInfo fcinfo, int i, const char *name);
 static bool counts_are_enough(const SidecarBinding *binding);
 static bool rejects_readable(void);
 
 PG_FUNCTION_INFO_V1(sidecar_coverage);
+PG_FUNCTION_INFO_V1(sidecar_summary);
 PG_FUNCTION_INFO_V1(sidecar_field_coverage);
 PG_FUNCTION_INFO_V1(sidecar_sources);
 PG_FUNCTION_INFO_V1(sidecar_stale_companies);
@@ -99,6 +101,59 @@ sidecar_coverage(PG_FUNCTION_ARGS)
 											  PERCENT("enriched", "total") " FROM %s", from),
 									 binding),
 					  0, NULL, NULL, NULL);
+	}
+	return (Datum) 0;
+}
+
+/*
+ * sidecar_summary(older_than, below) RETURNS TABLE (entity, total, enriched,
+ * enrichment_coverage_pct, stale, low_confidence, undated, rejected,
+ * oldest_enrichment, latest_enrichment)
+ *
+ * A row per entity, of one pass over each table.  stale and low_confidence are
+ * the numbers of rows that those reports have, undated that of rows without
+ * last_enriched_at, rejected that of parked records, NULL for a role that may
+ * not read them.  What speaks of masters is NULL while there is none.
+ *
+ * Error: an argument is NULL (22004).
+ */
+Datum
+sidecar_summary(PG_FUNCTION_ARGS)
+{
+	static const Oid types[] = {INTERVALOID, NUMERICOID};
+	static const char *const names[] = {"older_than", "below"};
+	static const char of_rows[] =
+	"pg_catalog.count(*) FILTER (WHERE s.last_enriched_at OPERATOR(pg_catalog.<) (SELECT pg_catalog.now() OPERATOR(pg_catalog.-) $1)) AS stale, "
+	"pg_catalog.count(*) FILTER (WHERE s.confidence_score OPERATOR(pg_catalog.<) $2) AS low_confidence, "
+	"pg_catalog.count(s.{key}) OPERATOR(pg_catalog.-) pg_catalog.count(s.last_enriched_at) AS undated, "
+	"pg_catalog.min(s.last_enriched_at) AS oldest, pg_catalog.max(s.last_enriched_at) AS latest";
+	Datum		values[2] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1)};
+
+	for (int i = 0; i < 2; i++)
+		require_argument(fcinfo, i, names[i]);
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; i < SIDECAR_ENTITIES; i++)
+	{
+		SidecarBinding *binding = sidecar_bind(&sidecar_entities[i], AccessShareLock);
+		const char *rejected = rejects_readable() ? reject_count : "CAST(NULL AS pg_catalog.int8)";
+		char	   *from;
+
+		if (!OidIsValid(binding->master))
+			from = psprintf("(SELECT CAST(NULL AS pg_catalog.int8) AS total, CAST(NULL AS pg_catalog.int8) AS enriched, %s FROM {sidecar} s) c",
+							of_rows);
+		else if (counts_are_enough(binding))
+			from = psprintf("(SELECT pg_catalog.count(m.{master_key}) AS total FROM {master} m) m, "
+							"(SELECT pg_catalog.count(*) AS enriched, %s FROM {sidecar} s) s", of_rows);
+		else
+			from = psprintf("(SELECT pg_catalog.count(m.{master_key}) AS total, pg_catalog.count(s.{key}) AS enriched, %s "
+							"FROM {master} m LEFT JOIN " MASTER_JOIN_SIDECAR ") c", of_rows);
+		sidecar_query(fcinfo,
+					  sidecar_expand(psprintf("SELECT CAST({entity} AS pg_catalog.text), total, enriched, "
+											  PERCENT("enriched", "total") ", stale, low_confidence, undated, (%s), "
+											  "CAST(oldest AS pg_catalog.timestamp), CAST(latest AS pg_catalog.timestamp) FROM %s",
+											  rejected, from),
+									 binding),
+					  2, types, values, "  ");
 	}
 	return (Datum) 0;
 }
@@ -332,16 +387,26 @@ report_of_entity(FunctionCallInfo fcinfo, int entity, const char *template,
 	{
 		values[i] = PG_GETARG_DATUM(i);
 		nulls[i] = PG_ARGISNULL(i) ? 'n' : ' ';
-		if (PG_ARGISNULL(i) && i < nargs - 1)
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("argument \"%s\" must not be null", names[i])));
+		if (i < nargs - 1)
+			require_argument(fcinfo, i, names[i]);
 	}
 
 	InitMaterializedSRF(fcinfo, 0);
 	binding = sidecar_bind(&sidecar_entities[entity], AccessShareLock);
 	sidecar_require_master(binding);
 	sidecar_query(fcinfo, sidecar_expand(template, binding), nargs, types, values, nulls);
+}
+
+/*
+ * Raises 22004 if the function's argument is NULL.
+ */
+static void
+require_argument(FunctionCallInfo fcinfo, int i, const char *name)
+{
+	if (PG_ARGISNULL(i))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("argument \"%s\" must not be null", name)));
 }
 
 /*
@@ -357,7 +422,8 @@ counts_are_enough(const SidecarBinding *binding)
 }
 
 /*
- * True when there is a table of parked rejects that the current role may read.
+ * True when there is a table of parked rejects that the current role may count
+ * by entity.
  */
 static bool
 rejects_readable(void)
@@ -367,5 +433,6 @@ rejects_readable(void)
 
 	return OidIsValid(rejects) &&
 		sidecar_schema_aclcheck(schema, GetUserId(), ACL_USAGE) == ACLCHECK_OK &&
-		pg_class_aclcheck(rejects, GetUserId(), ACL_SELECT) == ACLCHECK_OK;
+		(pg_class_aclcheck(rejects, GetUserId(), ACL_SELECT) == ACLCHECK_OK ||
+		 pg_attribute_aclcheck(rejects, get_attnum(rejects, "entity"), GetUserId(), ACL_SELECT) == ACLCHECK_OK);
 }

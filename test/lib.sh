@@ -46,6 +46,8 @@ pg_major() {
 # and the packages named, copies the tree, and runs this script again in the
 # copy with the arguments; never returns.  Second call: returns, with $work a
 # writable folder.  The folder is removed at the end, unless $work/keep exists.
+# Debian packages named in the array "unpack" are only unpacked, to
+# $work/unpacked: installing them would start their servers.
 sandbox() {
 	local packages=() rc=0
 	while [ "$1" != -- ]; do packages+=("$1"); shift; done
@@ -64,6 +66,14 @@ sandbox() {
 	trap '[ -e "$work/keep" ] || rm -rf "$work"' EXIT
 	trap 'exit 130' INT
 	trap 'exit 143' TERM
+	if [ -n "${unpack:-}" ]; then
+		say "fetching ${unpack[*]}"
+		mkdir "$work/packages"
+		(cd "$work/packages" && apt-get -qq -o APT::Sandbox::User=root download "${unpack[@]}") ||
+			{ [ "$(id -u)" = 0 ] && apt-get -qq update && cd "$work/packages" &&
+				apt-get -qq -o APT::Sandbox::User=root download "${unpack[@]}"; } || die "cannot fetch ${unpack[*]}"
+		for deb in "$work"/packages/*.deb; do dpkg -x "$deb" "$work/unpacked"; done
+	fi
 	mkdir "$work/tree"
 	tar -C "$top" --exclude=./.git --exclude=./.cache -cf - . | tar -C "$work/tree" --no-same-owner -xf -
 

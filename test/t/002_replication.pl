@@ -22,7 +22,7 @@ $primary->safe_psql('enriched', q(SELECT sidecar_upsert_company('c2500', enrichm
 $primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert'));
 
 my @reports = (
-	'sidecar_coverage()', 'sidecar_field_coverage()', 'sidecar_sources()', 'sidecar_status()',
+	'sidecar_coverage()', 'sidecar_summary()', 'sidecar_field_coverage()', 'sidecar_sources()', 'sidecar_status()',
 	map { ("sidecar_stale_$_('1 day')", "sidecar_low_confidence_$_()", "sidecar_missing_$_()") } qw(companies people));
 for my $report (@reports)
 {
