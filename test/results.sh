@@ -1,0 +1,37 @@
+# What test/agents and test/monitoring share: results as TAP lines, their sum,
+# and what is done at the end.  Sourced by bash scripts after start_cluster.
+tests=0 failed=0
+
+# result EXIT_CODE NAME
+result() {
+	tests=$((tests + 1))
+	if [ "$1" = 0 ]; then
+		echo "ok $tests - $2"
+	else
+		echo "not ok $tests - $2"
+		failed=$((failed + 1))
+	fi
+}
+
+# check NAME COMMAND...: its output is shown if it fails
+check() {
+	local rc=0 name=$1
+	shift
+	"$@" >"$work/check.log" 2>&1 || { rc=$?; cat "$work/check.log"; }
+	result "$rc" "$name"
+}
+
+# results: the last line
+results() {
+	echo "$((tests - failed)) passed, $failed failed"
+	[ "$failed" = 0 ]
+}
+
+# on_exit COMMAND: runs it before what is to be done at the end already
+on_exit() {
+	local rest
+	rest=$(trap -p EXIT)
+	rest=${rest#trap -- \'}
+	# shellcheck disable=SC2064
+	trap "$1; ${rest%\' EXIT}" EXIT
+}
