@@ -879,7 +879,7 @@ write_together(Batch *batch, Record **records, int nrecords)
 	Tuplestorestate *chunk = make_chunk(batch, records, nrecords);
 	SidecarRule rule = records[0]->rule;
 	char	   *sql = sidecar_write_sql(binding, rule, columns, ncolumns,
-									sidecar_chunk_sql(columns, ncolumns));
+										sidecar_chunk_sql(columns, ncolumns));
 	volatile bool written = true;
 	Record	  **left;
 	int			nleft = 0;

@@ -51,19 +51,19 @@ typedef struct Inbox
 	TupleTableSlot *slot;
 	Tuplesortstate *rows;
 	int64		nrows;
-} Inbox;
+}			Inbox;
 
 /* Those whose statements are still running */
-static Inbox *inboxes = NULL;
+static Inbox * inboxes = NULL;
 
 static SidecarPlan plans[SIDECAR_ENTITIES];
 
-static void keep_row(Inbox *inbox, const TriggerData *trigdata);
-static Inbox *find_inbox(Oid view);
-static Inbox *open_inbox(Relation view, const char *label);
-static void store_rows(Inbox *inbox);
-static void merge_row(const Inbox *inbox, Datum *values, bool *nulls, const TupleTableSlot *slot);
-static void write_rows(const Inbox *inbox, Tuplestorestate *chunk, int nrows);
+static void keep_row(Inbox * inbox, const TriggerData *trigdata);
+static Inbox * find_inbox(Oid view);
+static Inbox * open_inbox(Relation view, const char *label);
+static void store_rows(Inbox * inbox);
+static void merge_row(const Inbox * inbox, Datum *values, bool *nulls, const TupleTableSlot * slot);
+static void write_rows(const Inbox * inbox, Tuplestorestate *chunk, int nrows);
 static void forget_inboxes(SubTransactionId subxact);
 static void refuse_unstored(SubTransactionId subxact);
 static void transaction_ends(XactEvent event, void *arg);
@@ -132,7 +132,7 @@ sidecar_inbox_insert(PG_FUNCTION_ARGS)
  * Checks a row and keeps it.
  */
 static void
-keep_row(Inbox *inbox, const TriggerData *trigdata)
+keep_row(Inbox * inbox, const TriggerData *trigdata)
 {
 	TupleTableSlot *slot = inbox->slot;
 
@@ -169,7 +169,7 @@ keep_row(Inbox *inbox, const TriggerData *trigdata)
 static Inbox *
 find_inbox(Oid view)
 {
-	for (Inbox *inbox = inboxes; inbox != NULL; inbox = inbox->next)
+	for (Inbox * inbox = inboxes; inbox != NULL; inbox = inbox->next)
 	{
 		if (inbox->view == view && inbox->role == GetUserId() &&
 			inbox->subxact == GetCurrentSubTransactionId())
@@ -243,7 +243,7 @@ open_inbox(Relation view, const char *label)
  * Stores the rows that an inbox has kept, and closes it.
  */
 static void
-store_rows(Inbox *inbox)
+store_rows(Inbox * inbox)
 {
 	MemoryContext context;		/* of what is copied of a chunk's rows */
 	MemoryContext old;
@@ -253,7 +253,7 @@ store_rows(Inbox *inbox)
 	bool		more;
 
 	/* it is out of the list first: what is stored may bring further rows */
-	for (Inbox **link = &inboxes; *link != NULL; link = &(*link)->next)
+	for (Inbox * *link = &inboxes; *link != NULL; link = &(*link)->next)
 	{
 		if (*link == inbox)
 		{
@@ -315,7 +315,7 @@ store_rows(Inbox *inbox)
  * copied.
  */
 static void
-merge_row(const Inbox *inbox, Datum *values, bool *nulls, const TupleTableSlot *slot)
+merge_row(const Inbox * inbox, Datum *values, bool *nulls, const TupleTableSlot * slot)
 {
 	for (int i = 1; i < inbox->ncolumns; i++)
 	{
@@ -332,7 +332,7 @@ merge_row(const Inbox *inbox, Datum *values, bool *nulls, const TupleTableSlot *
  * Writes the chunk's rows, whose keys differ, by one statement.
  */
 static void
-write_rows(const Inbox *inbox, Tuplestorestate *chunk, int nrows)
+write_rows(const Inbox * inbox, Tuplestorestate *chunk, int nrows)
 {
 	SidecarBinding *binding = sidecar_bind(&sidecar_entities[inbox->entity], RowExclusiveLock);
 	int			ret;
@@ -377,7 +377,7 @@ forget_inboxes(SubTransactionId subxact)
 static void
 refuse_unstored(SubTransactionId subxact)
 {
-	for (Inbox *inbox = inboxes; inbox != NULL; inbox = inbox->next)
+	for (Inbox * inbox = inboxes; inbox != NULL; inbox = inbox->next)
 	{
 		if (subxact == InvalidSubTransactionId || inbox->subxact == subxact)
 			ereport(ERROR,

@@ -134,7 +134,7 @@ sidecar_query_row(const char *sql, int nargs,
  * session, because a call further up may be running it.
  */
 SPIPlanPtr
-sidecar_prepare(SidecarPlan *kept, const char *sql, int nargs, Oid *types)
+sidecar_prepare(SidecarPlan * kept, const char *sql, int nargs, Oid *types)
 {
 	SPIPlanPtr	plan;
 	char	   *copy;

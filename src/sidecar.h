@@ -108,7 +108,7 @@ typedef struct SidecarPlan
 {
 	char	   *sql;
 	SPIPlanPtr	plan;
-} SidecarPlan;
+}			SidecarPlan;
 
 /*
  * Records that one statement stores, as a table of its own: how many, what it
@@ -140,7 +140,7 @@ extern void sidecar_query(FunctionCallInfo fcinfo, const char *sql, int nargs,
 extern void sidecar_query_row(const char *sql, int nargs,
 							  const Oid *types, const Datum *values, const char *nulls,
 							  int ncolumns, Datum *results, bool *resultnulls);
-extern SPIPlanPtr sidecar_prepare(SidecarPlan *kept, const char *sql, int nargs, Oid *types);
+extern SPIPlanPtr sidecar_prepare(SidecarPlan * kept, const char *sql, int nargs, Oid *types);
 extern void sidecar_register_chunk(Tuplestorestate *chunk, TupleDesc desc, int nrecords);
 
 /* in record.c */

@@ -99,7 +99,7 @@ upsert_arguments(FunctionCallInfo fcinfo, int entity)
 	SidecarBinding *binding = sidecar_bind(&sidecar_entities[entity], RowExclusiveLock);
 	int			nargs = PG_NARGS() - 1;
 	SidecarRule rule = sidecar_rule(PG_ARGISNULL(nargs) ? NULL : PG_GETARG_TEXT_PP(nargs));
-	Datum		values[FUNC_MAX_ARGS];
+	Datum		values[FUNC_MAX_ARGS] = {0};
 	char		nulls[FUNC_MAX_ARGS] = {0};
 
 	sidecar_require_master(binding);
