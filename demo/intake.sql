@@ -20,7 +20,7 @@ INSERT INTO intake.people_raw_intake (unique_id, full_name, company_unique_id) V
     ('04.04.02.99.00099.099', 'Nobody Yet', '04.04.01.97.00097.097');
 
 -- an agent that was faster than the promotion: parked, and stored after it
-SELECT unique_id, outcome, error FROM sidecar_upsert_companies('[
-    {"company_unique_id": "04.04.01.01.00001.001", "dun_and_bradstreet_number": "06-070-4780", "enrichment_source": "clay",
-     "confidence_score": 90, "last_enriched_at": "2026-01-01T00:00:00Z"},
-    {"company_unique_id": "04.04.01.01.00001.001", "confidence_score": "very"}]');
+SELECT unique_id, outcome, error FROM sidecar_upsert_companies(jsonb_build_array(
+    jsonb_build_object('company_unique_id', '04.04.01.01.00001.001', 'dun_and_bradstreet_number', '06-070-4780',
+                       'enrichment_source', 'clay', 'confidence_score', 90, 'last_enriched_at', now()),
+    jsonb_build_object('company_unique_id', '04.04.01.01.00001.001', 'confidence_score', 'very')));

@@ -1,5 +1,9 @@
 \echo
-\echo '-- what could not be promoted, and why'
+\echo '-- promotion: what is in the masters, and what stayed in intake'
+SELECT 'company' AS entity, (SELECT count(*) FROM marketing.company_master) AS promoted, (SELECT count(*) FROM intake.company_raw_intake) AS kept
+UNION ALL
+SELECT 'people', (SELECT count(*) FROM marketing.people_master), (SELECT count(*) FROM intake.people_raw_intake);
+\echo '-- what could not be promoted or stored, and why'
 SELECT company_name, website, reasons FROM intake.company_raw_intake;
 SELECT unique_id, attempts, error FROM marketing.sidecar_rejects;
 SELECT full_name, reasons FROM intake.people_raw_intake;

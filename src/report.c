@@ -125,7 +125,7 @@ sidecar_summary(PG_FUNCTION_ARGS)
 	static const char of_rows[] =
 	"pg_catalog.count(*) FILTER (WHERE s.last_enriched_at OPERATOR(pg_catalog.<) (SELECT pg_catalog.now() OPERATOR(pg_catalog.-) $1)) AS stale, "
 	"pg_catalog.count(*) FILTER (WHERE s.confidence_score OPERATOR(pg_catalog.<) $2) AS low_confidence, "
-	"pg_catalog.count(s.{key}) OPERATOR(pg_catalog.-) pg_catalog.count(s.last_enriched_at) AS undated, "
+	"pg_catalog.count(s.last_enriched_at) AS dated, "
 	"pg_catalog.min(s.last_enriched_at) AS oldest, pg_catalog.max(s.last_enriched_at) AS latest";
 	Datum		values[2] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1)};
 
@@ -139,17 +139,17 @@ sidecar_summary(PG_FUNCTION_ARGS)
 		char	   *from;
 
 		if (!OidIsValid(binding->master))
-			from = psprintf("(SELECT CAST(NULL AS pg_catalog.int8) AS total, CAST(NULL AS pg_catalog.int8) AS enriched, %s FROM {sidecar} s) c",
+			from = psprintf("(SELECT CAST(NULL AS pg_catalog.int8) AS total, pg_catalog.count(*) AS present, CAST(NULL AS pg_catalog.int8) AS enriched, %s FROM {sidecar} s) c",
 							of_rows);
 		else if (counts_are_enough(binding))
 			from = psprintf("(SELECT pg_catalog.count(m.{master_key}) AS total FROM {master} m) m, "
-							"(SELECT pg_catalog.count(*) AS enriched, %s FROM {sidecar} s) s", of_rows);
+							"(SELECT pg_catalog.count(*) AS present, pg_catalog.count(*) AS enriched, %s FROM {sidecar} s) s", of_rows);
 		else
-			from = psprintf("(SELECT pg_catalog.count(m.{master_key}) AS total, pg_catalog.count(s.{key}) AS enriched, %s "
+			from = psprintf("(SELECT pg_catalog.count(m.{master_key}) AS total, pg_catalog.count(s.{key}) AS present, pg_catalog.count(s.{key}) AS enriched, %s "
 							"FROM {master} m LEFT JOIN " MASTER_JOIN_SIDECAR ") c", of_rows);
 		sidecar_query(fcinfo,
 					  sidecar_expand(psprintf("SELECT CAST({entity} AS pg_catalog.text), total, enriched, "
-											  PERCENT("enriched", "total") ", stale, low_confidence, undated, (%s), "
+											  PERCENT("enriched", "total") ", stale, low_confidence, present OPERATOR(pg_catalog.-) dated, (%s), "
 											  "CAST(oldest AS pg_catalog.timestamp), CAST(latest AS pg_catalog.timestamp) FROM %s",
 											  rejected, from),
 									 binding),
