@@ -178,16 +178,16 @@ COMMENT ON FUNCTION @extschema@.sidecar_coverage() IS
 'how many masters have enrichment, and which percentage that is, per entity';
 
 CREATE FUNCTION @extschema@.sidecar_summary(
-    older_than interval DEFAULT '90 days', below numeric DEFAULT 70,
+    older_than interval DEFAULT '90 days', below numeric DEFAULT 70, exact boolean DEFAULT true,
     OUT entity text, OUT total bigint, OUT enriched bigint, OUT enrichment_coverage_pct numeric,
     OUT stale bigint, OUT low_confidence bigint, OUT undated bigint, OUT rejected bigint,
-    OUT oldest_enrichment timestamp, OUT latest_enrichment timestamp)
+    OUT oldest_enrichment timestamp, OUT latest_enrichment timestamp, OUT statistics_at timestamptz)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'sidecar_summary'
 LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 2;
 
-COMMENT ON FUNCTION @extschema@.sidecar_summary(interval, numeric) IS
-'all of it in a row per entity: coverage, how many rows are stale, of low confidence and undated, how many records are parked';
+COMMENT ON FUNCTION @extschema@.sidecar_summary(interval, numeric, boolean) IS
+'all of it in a row per entity: coverage, how many rows are stale, of low confidence and undated, how many records are parked; with exact => false all figures are estimates by the statistics of statistics_at, and no table is read';
 
 CREATE FUNCTION @extschema@.sidecar_field_coverage(
     OUT entity text, OUT field text, OUT filled bigint, OUT filled_pct numeric)

@@ -64,6 +64,8 @@ SELECT sidecar_coverage();
 \echo :LAST_ERROR_SQLSTATE
 
 SET ROLE regress_sidecar_nobody;
+SELECT sidecar_summary(exact => false);
+\echo :LAST_ERROR_SQLSTATE
 SELECT sidecar_coverage();
 \echo :LAST_ERROR_SQLSTATE
 SELECT sidecar_upsert_company('c1');

@@ -127,6 +127,8 @@ SELECT sidecar_summary(NULL);
 \echo :LAST_ERROR_SQLSTATE
 SELECT sidecar_summary(below => NULL);
 \echo :LAST_ERROR_SQLSTATE
+SELECT sidecar_summary(exact => NULL);
+\echo :LAST_ERROR_SQLSTATE
 SELECT * FROM same($$SELECT stale, low_confidence FROM sidecar_summary('30 days', 10) WHERE entity = 'people'$$,
     $$SELECT (SELECT count(*) FROM sidecar_stale_people('30 days')), (SELECT count(*) FROM sidecar_low_confidence_people(10))$$);
 
@@ -146,6 +148,31 @@ ANALYZE marketing.company_master, marketing.company_sidecar;
 SELECT rows_read('sidecar_stale_companies(max_rows => 3)') AS stale,
        rows_read('sidecar_low_confidence_companies(max_rows => 3)') AS low_confidence,
        rows_read('sidecar_stale_companies()') AS stale_all;
+
+-- estimates: near the exact shares, without reading a row; statistics_at tells
+-- them from what was counted
+SELECT bool_and(statistics_at IS NULL) AS counted FROM sidecar_summary();
+BEGIN;
+INSERT INTO marketing.company_master SELECT 'z' || i, 'Company ' || i FROM generate_series(1, 20000) i;
+INSERT INTO marketing.company_sidecar (company_unique_id, confidence_score, last_enriched_at)
+SELECT 'z' || i, i % 101, CASE WHEN i % 8 > 0 THEN now() - i % 700 * interval '1 day' END FROM generate_series(1, 15000) i;
+COMMIT;
+ANALYZE marketing.company_master, marketing.company_sidecar, marketing.people_master, marketing.people_sidecar, marketing.sidecar_rejects;
+CREATE FUNCTION near(older_than interval, below numeric) RETURNS TABLE (entity text, coverage boolean, stale boolean, low_confidence boolean, undated boolean, times boolean, fresh boolean) LANGUAGE sql AS $$
+    SELECT e.entity, abs(e.enrichment_coverage_pct - x.enrichment_coverage_pct) < 2,
+           abs(e.stale - x.stale) < 0.02 * x.enriched, abs(e.low_confidence - x.low_confidence) < 0.02 * x.enriched,
+           abs(e.undated - x.undated) < 0.02 * x.enriched,
+           e.oldest_enrichment >= x.oldest_enrichment AND e.latest_enrichment <= x.latest_enrichment,
+           e.statistics_at > now() - interval '1 minute'
+    FROM sidecar_summary(older_than, below, exact => false) e JOIN sidecar_summary(older_than, below) x USING (entity) $$;
+SELECT * FROM near('90 days', 70);
+SELECT * FROM near('300 days', 33.3);
+BEGIN;
+SELECT sum(pg_stat_get_xact_tuples_returned(oid)) AS rows_read FROM pg_class WHERE oid IN ('marketing.company_master'::regclass, 'marketing.company_sidecar'::regclass) \gset
+SELECT count(*) FROM sidecar_summary(exact => false);
+SELECT sum(pg_stat_get_xact_tuples_returned(oid)) - :rows_read AS rows_read FROM pg_class WHERE oid IN ('marketing.company_master'::regclass, 'marketing.company_sidecar'::regclass);
+COMMIT;
+DELETE FROM marketing.company_master WHERE company_unique_id ~ '^z';
 
 -- a column that the user added is reported like any other; one that is dropped is not
 ALTER TABLE marketing.company_sidecar ADD COLUMN "Naics Code" text, DROP COLUMN clay_segments;
@@ -173,6 +200,7 @@ BEGIN;
 ALTER TABLE marketing.company_sidecar DROP CONSTRAINT fk_company_sidecar_company;
 SELECT * FROM sidecar_coverage();
 SELECT entity, total, enriched, enrichment_coverage_pct, stale, low_confidence, undated, rejected FROM sidecar_summary();
+SELECT entity, total, enriched, enrichment_coverage_pct FROM sidecar_summary(exact => false) WHERE entity = 'company';
 SELECT count(*) > 0 AS works FROM sidecar_sources();
 SELECT count(*) > 0 AS works FROM sidecar_field_coverage();
 SELECT sidecar_stale_companies();

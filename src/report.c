@@ -20,6 +20,7 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/rls.h"
 
@@ -56,6 +57,8 @@ static const char object_summary[] =
 static void report_of_entity(FunctionCallInfo fcinfo, int entity, const char *template,
 							 int nargs, const Oid *types, const char *const *names);
 static void require_argument(FunctionCallInfo fcinfo, int i, const char *name);
+static void summarize_statistics(FunctionCallInfo fcinfo, SidecarBinding *binding, Datum *thresholds);
+static Datum estimated_rows(const char *sql);
 static bool counts_are_enough(const SidecarBinding *binding);
 static bool rejects_readable(void);
 
@@ -106,11 +109,12 @@ sidecar_coverage(PG_FUNCTION_ARGS)
 }
 
 /*
- * sidecar_summary(older_than, below) RETURNS TABLE (entity, total, enriched,
- * enrichment_coverage_pct, stale, low_confidence, undated, rejected,
- * oldest_enrichment, latest_enrichment)
+ * sidecar_summary(older_than, below, exact) RETURNS TABLE (entity, total,
+ * enriched, enrichment_coverage_pct, stale, low_confidence, undated, rejected,
+ * oldest_enrichment, latest_enrichment, statistics_at)
  *
- * A row per entity, of one pass over each table.  stale and low_confidence are
+ * A row per entity, of one pass over each table, or, unless exact, of none:
+ * see summarize_statistics().  stale and low_confidence are
  * the numbers of rows that those reports have, undated that of rows without
  * last_enriched_at, rejected that of parked records, NULL for a role that may
  * not read them.  What speaks of masters is NULL while there is none.
@@ -121,7 +125,7 @@ Datum
 sidecar_summary(PG_FUNCTION_ARGS)
 {
 	static const Oid types[] = {INTERVALOID, NUMERICOID};
-	static const char *const names[] = {"older_than", "below"};
+	static const char *const names[] = {"older_than", "below", "exact"};
 	static const char of_rows[] =
 	"pg_catalog.count(*) FILTER (WHERE s.last_enriched_at OPERATOR(pg_catalog.<) (SELECT pg_catalog.now() OPERATOR(pg_catalog.-) $1)) AS stale, "
 	"pg_catalog.count(*) FILTER (WHERE s.confidence_score OPERATOR(pg_catalog.<) $2) AS low_confidence, "
@@ -129,7 +133,7 @@ sidecar_summary(PG_FUNCTION_ARGS)
 	"pg_catalog.min(s.last_enriched_at) AS oldest, pg_catalog.max(s.last_enriched_at) AS latest";
 	Datum		values[2] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1)};
 
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < lengthof(names); i++)
 		require_argument(fcinfo, i, names[i]);
 	InitMaterializedSRF(fcinfo, 0);
 	for (int i = 0; i < SIDECAR_ENTITIES; i++)
@@ -138,6 +142,11 @@ sidecar_summary(PG_FUNCTION_ARGS)
 		const char *rejected = rejects_readable() ? reject_count : "CAST(NULL AS pg_catalog.int8)";
 		char	   *from;
 
+		if (!PG_GETARG_BOOL(2))
+		{
+			summarize_statistics(fcinfo, binding, values);
+			continue;
+		}
 		if (!OidIsValid(binding->master))
 			from = psprintf("(SELECT CAST(NULL AS pg_catalog.int8) AS total, pg_catalog.count(*) AS present, CAST(NULL AS pg_catalog.int8) AS enriched, %s FROM {sidecar} s) c",
 							of_rows);
@@ -150,12 +159,90 @@ sidecar_summary(PG_FUNCTION_ARGS)
 		sidecar_query(fcinfo,
 					  sidecar_expand(psprintf("SELECT CAST({entity} AS pg_catalog.text), total, enriched, "
 											  PERCENT("enriched", "total") ", stale, low_confidence, present OPERATOR(pg_catalog.-) dated, (%s), "
-											  "CAST(oldest AS pg_catalog.timestamp), CAST(latest AS pg_catalog.timestamp) FROM %s",
+											  "CAST(oldest AS pg_catalog.timestamp), CAST(latest AS pg_catalog.timestamp), CAST(NULL AS pg_catalog.timestamptz) FROM %s",
 											  rejected, from),
 									 binding),
 					  2, types, values, "  ");
 	}
 	return (Datum) 0;
+}
+
+/*
+ * A row of sidecar_summary() for which no table is read: the planner's own
+ * estimates, from the statistics that ANALYZE gathered, and from their
+ * histogram the first and the last time.  statistics_at is when the older of
+ * the two tables was analyzed, NULL if one never was.
+ */
+static void
+summarize_statistics(FunctionCallInfo fcinfo, SidecarBinding *binding, Datum *thresholds)
+{
+	static const Oid types[] = {INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID};
+	const char *queries[lengthof(types)] = {
+		OidIsValid(binding->master) ? "{master} m" : NULL,
+		OidIsValid(binding->master) ? "{sidecar} s" : NULL,
+		psprintf("{sidecar} s WHERE s.last_enriched_at OPERATOR(pg_catalog.<) (pg_catalog.now() OPERATOR(pg_catalog.-) CAST(%s AS pg_catalog.interval))",
+				 quote_literal_cstr(DatumGetCString(DirectFunctionCall1(interval_out, thresholds[0])))),
+		psprintf("{sidecar} s WHERE s.confidence_score OPERATOR(pg_catalog.<) CAST(%s AS pg_catalog.numeric)",
+				 quote_literal_cstr(DatumGetCString(DirectFunctionCall1(numeric_out, thresholds[1])))),
+		"{sidecar} s WHERE s.last_enriched_at IS NULL",
+		rejects_readable() ? SIDECAR_SCHEMA "." SIDECAR_REJECTS " r WHERE r.entity OPERATOR(pg_catalog.=) {entity}" : NULL
+	};
+	static const char row[] =
+	"SELECT CAST({entity} AS pg_catalog.text), $1, e.enriched, " PERCENT("e.enriched", "$1") ", $3, $4, $5, $6, "
+	"CAST(pg_catalog.min(t.time) AS pg_catalog.timestamp), CAST(pg_catalog.max(t.time) AS pg_catalog.timestamp), a.analyzed "
+	"FROM (SELECT CASE WHEN $2 OPERATOR(pg_catalog.>) $1 THEN $1 ELSE $2 END) e (enriched), "
+	"(SELECT CASE WHEN pg_catalog.count(analyzed) OPERATOR(pg_catalog.=) pg_catalog.count(*) THEN pg_catalog.min(analyzed) END "
+	"FROM (SELECT GREATEST(pg_catalog.pg_stat_get_last_analyze_time(c.oid), pg_catalog.pg_stat_get_last_autoanalyze_time(c.oid)) AS analyzed "
+	"FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) ANY (ARRAY[%u, %u])) c) a (analyzed) "
+	"LEFT JOIN LATERAL (SELECT pg_catalog.unnest(CAST(CAST(v.bounds AS pg_catalog.text) AS pg_catalog.timestamp[])) "
+	"FROM pg_catalog.pg_stats p, LATERAL (VALUES (p.histogram_bounds), (p.most_common_vals)) v (bounds) "
+	"WHERE p.schemaname OPERATOR(pg_catalog.=) %s AND p.tablename OPERATOR(pg_catalog.=) %s "
+	"AND p.attname OPERATOR(pg_catalog.=) 'last_enriched_at') t (time) ON true GROUP BY e.enriched, a.analyzed";
+	Datum		values[lengthof(types)] = {0};
+	char		nulls[lengthof(types)];
+
+	/* the texts are made first: the binding may be another one after a query */
+	char	   *sql = sidecar_expand(psprintf(row, binding->sidecar,
+											  OidIsValid(binding->master) ? binding->master : binding->sidecar,
+											  quote_literal_cstr(get_namespace_name(get_rel_namespace(binding->sidecar))),
+											  quote_literal_cstr(get_rel_name(binding->sidecar))),
+									 binding);
+
+	for (int i = 0; i < lengthof(types); i++)
+	{
+		if (queries[i] != NULL)
+			queries[i] = sidecar_expand(psprintf("EXPLAIN (FORMAT JSON) SELECT FROM %s", queries[i]), binding);
+	}
+	for (int i = 0; i < lengthof(types); i++)
+	{
+		nulls[i] = queries[i] == NULL ? 'n' : ' ';
+		if (queries[i] != NULL)
+			values[i] = estimated_rows(queries[i]);
+	}
+	sidecar_query(fcinfo, sql, lengthof(types), types, values, nulls);
+}
+
+/*
+ * How many rows the planner expects of an EXPLAIN (FORMAT JSON): int8.
+ */
+static Datum
+estimated_rows(const char *sql)
+{
+	static const Oid type = JSONOID;
+	Datum		plan;
+	Datum		rows;
+	bool		isnull;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute(sql, false, 0) != SPI_OK_UTILITY || SPI_processed != 1)
+		elog(ERROR, "SPI_execute failed");
+	plan = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	sidecar_query_row("SELECT CAST($1 OPERATOR(pg_catalog.#>>) '{0,Plan,Plan Rows}' AS pg_catalog.int8)",
+					  1, &type, &plan, " ", 1, &rows, &isnull);
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
+	return rows;
 }
 
 /*

@@ -202,6 +202,35 @@ sub storm
 storm(2);
 storm(8);
 
+# and such as insert into an inbox, in any order
+$node->safe_psql('postgres', q(TRUNCATE marketing.company_sidecar));
+my ($inbox, $batch) = map { $node->basedir . "/$_.sql" } qw(inbox batch);
+append_to_file($inbox, q(INSERT INTO sidecar_company_inbox (company_unique_id, ein_number) SELECT 'd' || i, left(random()::text, 9) FROM generate_series(1, 200) i ORDER BY random();));
+append_to_file($batch, q(SELECT sidecar_upsert_companies((SELECT jsonb_agg(jsonb_build_object('company_unique_id', 'd' || i, 'ein_number', left(random()::text, 9)) ORDER BY random()) FROM generate_series(1, 200) i));));
+my $log_end = -s $node->logfile;
+$node->command_ok([ 'pgbench', '-n', '-c', 6, '-j', '2', '-t', 60, '-f', $inbox, '-f', $batch, '-h', $node->host, '-p', $node->port, 'postgres' ],
+	'six sessions insert into an inbox and send batches');
+unlike(slurp_file($node->logfile, $log_end), qr/deadlock|ERROR/, 'no deadlock');
+
+# an inbox stores what a batch does
+$node->safe_psql('postgres', q(TRUNCATE marketing.company_sidecar;
+	DO $$
+	DECLARE
+		d record;
+	BEGIN
+		FOR d IN SELECT records FROM delivery ORDER BY n LOOP
+			PERFORM sidecar_upsert_companies(d.records);
+		END LOOP;
+	END $$;
+	CREATE TABLE by_batch AS SELECT company_unique_id, ein_number, clay_tags, enrichment_payload, last_enriched_at, enrichment_source, confidence_score FROM marketing.company_sidecar;
+	TRUNCATE marketing.company_sidecar;
+	INSERT INTO sidecar_company_inbox (company_unique_id, ein_number, clay_tags, enrichment_payload, last_enriched_at, enrichment_source, confidence_score)
+	SELECT r.* FROM (TABLE delivery ORDER BY n) d, jsonb_to_recordset(records) r (company_unique_id text, ein_number text, clay_tags text[], enrichment_payload jsonb,
+		last_enriched_at timestamptz, enrichment_source text, confidence_score numeric);));
+like($node->safe_psql('postgres', q(SELECT (SELECT count(*) FROM by_batch), (SELECT count(*) FROM (TABLE by_batch EXCEPT
+		SELECT company_unique_id, ein_number, clay_tags, enrichment_payload, last_enriched_at, enrichment_source, confidence_score FROM marketing.company_sidecar) x))),
+	qr/^\d\d+\|0$/, 'an inbox ends in the rows of batches, its rows in one statement');
+
 # parked records, retried by four sessions at once until there are none
 $node->safe_psql('postgres', q(TRUNCATE marketing.company_sidecar, marketing.sidecar_rejects;
 	SELECT sidecar_upsert_companies((SELECT jsonb_agg(jsonb_build_object('company_unique_id', 'e' || i % 500, 'ein_number', i, 'last_enriched_at', timestamp '2026-01-01' + i * interval '1 second')) FROM generate_series(1, 2000) i));
