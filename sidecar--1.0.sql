@@ -637,8 +637,16 @@ BEGIN
                     END;
                     outcome := CASE o.state WHEN 'replace' THEN 'replaced' ELSE 'created' END;
                     IF NOT whole THEN
-                        EXECUTE o.command || ' NOT VALID';
                         EXECUTE o.violations INTO bad;
+                        BEGIN
+                            EXECUTE o.command || ' NOT VALID';
+                        EXCEPTION WHEN wrong_object_type OR feature_not_supported THEN
+                            -- a partitioned table, up to PostgreSQL 17
+                            outcome := 'waiting';
+                            hint := format('%s stored rows do not meet it: mend them, then SELECT sidecar_install()', bad);
+                            RETURN NEXT;
+                            CONTINUE;
+                        END;
                         hint := format('%s stored rows do not meet it, new rows must: mend them, then ALTER TABLE ... VALIDATE CONSTRAINT', bad);
                         RAISE WARNING '% is not valid for % stored rows', object, bad
                             USING ERRCODE = 'integrity_constraint_violation',

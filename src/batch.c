@@ -105,6 +105,7 @@ static int	run_columns(Batch *batch, Record **records, int nrecords, SidecarColu
 static int	look_up(Batch *batch, Record **records, int nrecords, bool locked);
 static void write_records(Batch *batch, Record **records, int nrecords);
 static bool write_together(Batch *batch, Record **records, int nrecords);
+static int	write_chunk(Batch *batch, Record **records, int nrecords, const char *sql);
 static Tuplestorestate *make_chunk(Batch *batch, Record **records, int nrecords);
 static void query_chunk(Batch *batch, Tuplestorestate *chunk, int nrecords,
 						const char *sql, int expected);
@@ -876,41 +877,25 @@ write_together(Batch *batch, Record **records, int nrecords)
 	int			ncolumns = run_columns(batch, records, nrecords, columns);
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	Tuplestorestate *chunk = make_chunk(batch, records, nrecords);
 	SidecarRule rule = records[0]->rule;
-	char	   *sql = sidecar_write_sql(binding, rule, columns, ncolumns,
-										sidecar_chunk_sql(columns, ncolumns));
+	char	   *source = sidecar_chunk_sql(columns, ncolumns);
+	char	   *insert = binding->returns_xmax ? NULL :
+	sidecar_write_sql(binding, SIDECAR_INSERT, columns, ncolumns, source);
+	char	   *write = sidecar_write_sql(binding, rule, columns, ncolumns, source);
 	volatile bool written = true;
-	Record	  **left;
-	int			nleft = 0;
+	Record	  **left = palloc(sizeof(Record *) * nrecords);
+	int			nleft;
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		int			i = 0;
-
-		query_chunk(batch, chunk, nrecords, sql, SPI_OK_INSERT_RETURNING);
-
-		/* rows come back in the order in which they went in */
-		for (uint64 row = 0; row < SPI_processed; row++)
-		{
-			HeapTuple	tuple = SPI_tuptable->vals[row];
-			TupleDesc	desc = SPI_tuptable->tupdesc;
-			char	   *key = SPI_getvalue(tuple, desc, 2);
-			bool		isnull;
-
-			while (i < nrecords && strcmp(records[i]->key, key) != 0)
-				i++;
-			if (i == nrecords)
-				ereport(ERROR,
-						(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
-						 errmsg("a trigger has changed key \"%s\" of a sidecar row", key)));
-			records[i]->outcome = DatumGetBool(SPI_getbinval(tuple, desc, 1, &isnull)) ?
-				"inserted" : "updated";
-			pfree(key);
-		}
-		SPI_freetuptable(SPI_tuptable);
+		nleft = nrecords;
+		memcpy(left, records, sizeof(Record *) * nrecords);
+		if (insert != NULL)
+			nleft = write_chunk(batch, left, nleft, insert);
+		if (nleft > 0)
+			(void) write_chunk(batch, left, nleft, write);
 		ReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = owner;
@@ -920,13 +905,14 @@ write_together(Batch *batch, Record **records, int nrecords)
 		ErrorData  *edata = roll_back(context, owner);
 
 		(void) SPI_unregister_relation(SIDECAR_CHUNK_NAME);
+		for (int i = 0; i < nrecords; i++)
+			records[i]->outcome = NULL;
 		if (nrecords == 1)
 			reject(batch, records[0], edata, NULL);
 		else
 			written = false;
 	}
 	PG_END_TRY();
-	tuplestore_end(chunk);
 	if (!written)
 		return false;
 
@@ -934,7 +920,7 @@ write_together(Batch *batch, Record **records, int nrecords)
 	 * What was not written was kept by the rule, or is what another session
 	 * has just stored.  The statement has locked those rows.
 	 */
-	left = palloc(sizeof(Record *) * nrecords);
+	nleft = 0;
 	for (int i = 0; i < nrecords; i++)
 	{
 		if (records[i]->outcome == NULL)
@@ -951,8 +937,45 @@ write_together(Batch *batch, Record **records, int nrecords)
 }
 
 /*
- * The records as rows of batch->desc.  Made outside of the sub-transaction
- * that reads them, so that it outlives that.
+ * Runs a statement that writes records, notes which it has inserted or updated
+ * and returns how many are left, which it moves to the front.
+ */
+static int
+write_chunk(Batch *batch, Record **records, int nrecords, const char *sql)
+{
+	Tuplestorestate *chunk = make_chunk(batch, records, nrecords);
+	int			i = 0;
+	int			nleft = 0;
+
+	query_chunk(batch, chunk, nrecords, sql, SPI_OK_INSERT_RETURNING);
+
+	/* rows come back in the order in which they went in */
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[row];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		char	   *key = SPI_getvalue(tuple, desc, 2);
+		bool		isnull;
+
+		while (i < nrecords && strcmp(records[i]->key, key) != 0)
+			records[nleft++] = records[i++];
+		if (i == nrecords)
+			ereport(ERROR,
+					(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+					 errmsg("a trigger has changed key \"%s\" of a sidecar row", key)));
+		records[i++]->outcome = DatumGetBool(SPI_getbinval(tuple, desc, 1, &isnull)) ?
+			"inserted" : "updated";
+		pfree(key);
+	}
+	while (i < nrecords)
+		records[nleft++] = records[i++];
+	SPI_freetuptable(SPI_tuptable);
+	tuplestore_end(chunk);
+	return nleft;
+}
+
+/*
+ * The records as rows of batch->desc.
  */
 static Tuplestorestate *
 make_chunk(Batch *batch, Record **records, int nrecords)

@@ -133,6 +133,9 @@ sidecar_check_value(const SidecarColumn *column, Datum value)
  * The statement that decides by the rule and writes.  It returns a row per row
  * that it wrote: whether that is new, and its key.
  *
+ * Unless the binding returns_xmax, no row of a rule's statement says that it is
+ * new: SIDECAR_INSERT's has to be run first, which stores only new rows.
+ *
  * columns are those that the statement stores, the key first; source is the
  * VALUES or SELECT that yields them in this order.  Rows are compared by their
  * bytes, which works for values of every type.
@@ -154,15 +157,17 @@ sidecar_write_sql(const SidecarBinding *binding, SidecarRule rule,
 	initStringInfo(&merged);
 	initStringInfo(&fillable);
 	for (int i = 0; i < ncolumns; i++)
+		appendStringInfo(&names, "%s%s", i > 0 ? ", " : "", columns[i]->name_sql);
+	if (rule == SIDECAR_INSERT)
+		return psprintf("INSERT INTO %s AS s (%s) %s ON CONFLICT (%s) DO NOTHING RETURNING true, s.%s",
+						binding->sidecar_sql, names.data, source, columns[0]->name_sql, columns[0]->name_sql);
+
+	for (int i = 1; i < ncolumns; i++)
 	{
 		const SidecarColumn *column = columns[i];
 		const char *name = column->name_sql;
 		const char *comma = i > 1 ? ", " : "";
 		char	   *value;
-
-		appendStringInfo(&names, "%s%s", i > 0 ? ", " : "", name);
-		if (i == 0)
-			continue;
 
 		value = rule == SIDECAR_FILL && !is_provenance(column) ?
 			psprintf("COALESCE(s.%s, EXCLUDED.%s)", name, name) :
@@ -191,15 +196,16 @@ sidecar_write_sql(const SidecarBinding *binding, SidecarRule rule,
 		case SIDECAR_FILL:
 			where = psprintf("(%s) AND ", fillable.len > 0 ? fillable.data : "false");
 			break;
-		case SIDECAR_RULES:
+		case SIDECAR_INSERT:
 			break;
 	}
 
 	return psprintf("INSERT INTO %s AS s (%s) %s ON CONFLICT (%s) DO UPDATE SET %s "
 					"WHERE %spg_catalog.record_image_ne(ROW(%s), ROW(%s)) "
-					"RETURNING s.xmax OPERATOR(pg_catalog.=) 0, s.%s",
+					"RETURNING %s, s.%s",
 					binding->sidecar_sql, names.data, source, columns[0]->name_sql,
-					set.data, where, merged.data, stored.data, columns[0]->name_sql);
+					set.data, where, merged.data, stored.data,
+					binding->returns_xmax ? "s.xmax OPERATOR(pg_catalog.=) 0" : "false", columns[0]->name_sql);
 }
 
 /*

@@ -74,6 +74,8 @@ typedef struct SidecarBinding
 	Oid			master;			/* InvalidOid: no foreign key yet */
 	bool		key_validated;	/* every row has its master */
 	bool		trigger_enabled;	/* outside replication */
+	bool		returns_xmax;	/* by which a new row is told from an updated
+								 * one */
 	TupleDesc	columns;		/* of the sidecar table */
 	const char *schema_sql;		/* of the extension's functions */
 	const char *sidecar_sql;	/* schema.table */
@@ -89,7 +91,8 @@ typedef enum SidecarRule
 	SIDECAR_NEWEST,
 	SIDECAR_MOST_CONFIDENT,
 	SIDECAR_FILL,
-	SIDECAR_RULES
+	SIDECAR_RULES,
+	SIDECAR_INSERT = SIDECAR_RULES	/* not one: a stored row stays untouched */
 } SidecarRule;
 
 /* A column of a record */

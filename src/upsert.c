@@ -21,9 +21,9 @@
 
 #include "sidecar.h"
 
-/* The plan that tells why nothing was written stands behind the rules' */
-#define COMPARISON SIDECAR_RULES
-#define PLANS (SIDECAR_RULES + 1)
+/* The plan that tells why nothing was written stands behind the others */
+#define COMPARISON (SIDECAR_INSERT + 1)
+#define PLANS (SIDECAR_INSERT + 2)
 
 typedef struct KeptPlan
 {
@@ -165,6 +165,7 @@ store_record(UpsertState *state, const SidecarBinding *binding,
 	int			time = state->time;
 	bool		time_given = nulls[time] != 'n';
 	const char *outcome;
+	SPIPlanPtr	insert = NULL;
 	SPIPlanPtr	write;
 	SPIPlanPtr	compare = NULL;
 	int			ret;
@@ -191,11 +192,15 @@ store_record(UpsertState *state, const SidecarBinding *binding,
 	 * User code may run in the statement: nothing of the binding is used
 	 * later.
 	 */
+	if (!binding->returns_xmax)
+		insert = get_plan(state, binding, SIDECAR_INSERT);
 	write = get_plan(state, binding, rule);
 	if (rule != SIDECAR_OVERWRITE)
 		compare = get_plan(state, binding, COMPARISON);
 
-	ret = SPI_execute_plan(write, values, nulls, false, 0);
+	ret = insert != NULL ? SPI_execute_plan(insert, values, nulls, false, 0) : 0;
+	if (ret == 0 || SPI_processed == 0)
+		ret = SPI_execute_plan(write, values, nulls, false, 0);
 	if (ret != SPI_OK_INSERT_RETURNING)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(ret));
 	if (SPI_processed == 1)
