@@ -31,6 +31,7 @@ for my $report (@reports)
 	is($standby->safe_psql('enriched', $query), $expected, "$report on a standby");
 }
 like($standby->safe_psql('enriched', 'SELECT * FROM sidecar_coverage()'), qr/^company\|3000\|2001\|/, 'the standby is up to date');
+is($standby->safe_psql('enriched', 'SELECT entity FROM sidecar_summary(exact => false)'), "company\npeople", 'estimates on a standby');
 my ($rc, $stdout, $stderr) = $standby->psql('enriched', q(SELECT sidecar_upsert_company('c1')), on_error_stop => 1);
 isnt($rc, 0, 'an upsert on a standby fails');
 like($stderr, qr/cannot execute INSERT in a read-only transaction/, 'cleanly');
