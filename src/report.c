@@ -51,6 +51,8 @@ static const char object_summary[] =
 "ORDER BY o.position) FILTER (WHERE o.state OPERATOR(pg_catalog.<>) 'present' OR o.hint IS NOT NULL), '{}') "
 "OPERATOR(pg_catalog.||) CASE WHEN $1 OPERATOR(pg_catalog.>) 0 THEN "
 "ARRAY[pg_catalog.format('%s rows have no master: delete them, or load their masters', $1)] END "
+"OPERATOR(pg_catalog.||) CASE WHEN $2 OPERATOR(pg_catalog.>) 0 THEN "
+"ARRAY[pg_catalog.format('%s records are parked in " SIDECAR_SCHEMA "." SIDECAR_REJECTS ": see their errors, then SELECT * FROM sidecar_retry_rejects()', $2)] END "
 "FROM {schema}.sidecar_objects() o "
 "WHERE o.entity OPERATOR(pg_catalog.=) {entity}";
 
@@ -424,7 +426,8 @@ sidecar_status(PG_FUNCTION_ARGS)
 													 rejects_readable() ? reject_count : "NULL"),
 											binding);
 		char	   *objects = sidecar_expand(object_summary, binding);
-		Oid			count_type = INT8OID;
+		static const Oid count_types[] = {INT8OID, INT8OID};
+		char		count_nulls[2];
 		Datum		count[2];
 		bool		count_null[2];
 		Datum		list[2];
@@ -443,8 +446,9 @@ sidecar_status(PG_FUNCTION_ARGS)
 
 		/* from here on the binding may be another one */
 		sidecar_query_row(counts, 0, NULL, NULL, NULL, 2, count, count_null);
-		sidecar_query_row(objects, 1, &count_type, count, count_null[0] ? "n" : " ",
-						  2, list, list_null);
+		for (int c = 0; c < 2; c++)
+			count_nulls[c] = count_null[c] ? 'n' : ' ';
+		sidecar_query_row(objects, 2, count_types, count, count_nulls, 2, list, list_null);
 		values[5] = count[0];
 		nulls[5] = count_null[0];
 		values[7] = list[0];
