@@ -234,6 +234,21 @@ SELECT sidecar_inbox_insert();
 \echo :LAST_ERROR_SQLSTATE
 DROP VIEW v;
 
+-- chunks after one in which nothing was found are written without looking; what
+-- is in them is found all the same
+INSERT INTO marketing.company_master SELECT 'w' || i, 'Write first' FROM generate_series(1001, 4000) i WHERE i NOT BETWEEN 2001 AND 2010;
+INSERT INTO marketing.company_sidecar (company_unique_id, ein_number, last_enriched_at)
+SELECT 'w' || i, i::text, timestamp '2026-01-01' FROM generate_series(3001, 3500) i UNION ALL SELECT 'w' || i, 'newer', '2026-02-01' FROM generate_series(3501, 3600) i;
+ALTER TABLE marketing.company_sidecar ADD CONSTRAINT not_2500 CHECK (ein_number <> '2500');
+SELECT outcome, count(*), min(unique_id), max(unique_id), left(min(error), 70) AS error
+FROM sidecar_upsert_companies((SELECT jsonb_agg(jsonb_build_object('company_unique_id', 'w' || i, 'ein_number', i, 'last_enriched_at', '2026-01-01') ORDER BY md5(i::text))
+                               FROM generate_series(1001, 4000) i), 'newest')
+GROUP BY outcome, error ~ 'no such master' ORDER BY outcome, 2;
+SELECT count(*), count(*) FILTER (WHERE company_unique_id = 'w' || ein_number) AS as_sent FROM marketing.company_sidecar WHERE company_unique_id ~ '^w';
+ALTER TABLE marketing.company_sidecar DROP CONSTRAINT not_2500;
+DELETE FROM marketing.sidecar_rejects;
+DELETE FROM marketing.company_master WHERE company_unique_id ~ '^w';
+
 -- rows of one key become one record, of the last value given for each column
 DELETE FROM marketing.company_sidecar;
 INSERT INTO sidecar_company_inbox (company_unique_id, ein_number, clay_tags, enrichment_source, last_enriched_at)

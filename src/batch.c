@@ -77,6 +77,7 @@ typedef struct Batch
 	MemoryContext spi_context;	/* of our connection to SPI */
 	MemoryContext chunk_context;
 	bool		look_for_masters;	/* this role may read the masters */
+	bool		write_first;	/* looking up found nothing, of late */
 	int			ncolumns;
 	SidecarColumn **columns;	/* the key first */
 	int			time;			/* which of them is last_enriched_at */
@@ -731,7 +732,9 @@ store_chunk(Batch *batch, Record **records, int nrecords)
 }
 
 /*
- * Stores records that one statement can store.
+ * Stores records that one statement can store.  As long as looking them up has
+ * found nothing, they are written without; if that fails they are looked up
+ * after all, so that a missing master does not cost a failed write each.
  */
 static void
 store_run(Batch *batch, Record **records, int nrecords)
@@ -739,14 +742,23 @@ store_run(Batch *batch, Record **records, int nrecords)
 	Record	  **left = palloc(sizeof(Record *) * nrecords);
 	int			nleft = 0;
 
-	if (look_up(batch, records, nrecords, false) == nrecords)
+	if (nrecords > 1 && batch->write_first && write_together(batch, records, nrecords))
+	{
+		for (int i = 0; i < nrecords; i++)
+		{
+			if (strcmp(records[i]->outcome, "unchanged") == 0)
+				batch->write_first = false;
+		}
 		return;
+	}
+	batch->write_first = look_up(batch, records, nrecords, false) == 0;
 	for (int i = 0; i < nrecords; i++)
 	{
 		if (records[i]->outcome == NULL)
 			left[nleft++] = records[i];
 	}
-	write_records(batch, left, nleft);
+	if (nleft > 0)
+		write_records(batch, left, nleft);
 }
 
 /*
