@@ -9,7 +9,8 @@
  *	1. converted to the types of the table's columns, record by record, by
  *	   jsonb_populate_record();
  *	2. looked up by one query, which finds the records that have no master and
- *	   those that the stored row says already;
+ *	   those that the stored row says already; or only if 3 fails, as long as
+ *	   that has found nothing;
  *	3. written by one statement in a sub-transaction; if that fails, its halves
  *	   are, until the bad records stand alone.
  *
