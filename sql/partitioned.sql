@@ -15,7 +15,9 @@ CREATE EXTENSION sidecar;
 
 -- a row without its master: the foreign key is not half-made, but waits or is not valid
 INSERT INTO marketing.company_sidecar (company_unique_id) VALUES ('orphan');
+SET client_min_messages = error;
 SELECT count(*) > 0 AS made FROM sidecar_create_masters();
+SET client_min_messages = warning;
 SELECT outcome IN ('waiting', 'created') AS told, hint ~ '^1 stored rows do not meet it' AS hint FROM sidecar_install() WHERE object ~ 'foreign key .*company'
     AND outcome <> 'present' UNION ALL
 SELECT true, true WHERE (SELECT foreign_key_present AND NOT foreign_key_validated FROM sidecar_status() WHERE entity = 'company');

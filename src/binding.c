@@ -379,7 +379,7 @@ bind_sidecar(SidecarBinding *binding, Relation rel, Oid function)
 {
 	binding->sidecar = RelationGetRelid(rel);
 	binding->sidecar_sql = relation_sql(binding->sidecar);
-	binding->returns_xmax = SIDECAR_PARTITIONS_RETURN_XMAX || rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE;
+	binding->returns_xmax = rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE;
 	binding->columns = CreateTupleDescCopyConstr(RelationGetDescr(rel));	/* defaults too */
 	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
 	{

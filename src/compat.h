@@ -22,9 +22,6 @@
 #define SIDECAR_MODULE_MAGIC PG_MODULE_MAGIC
 #endif
 
-/* Up to 17, INSERT into a partitioned table cannot return a row's xmax */
-#define SIDECAR_PARTITIONS_RETURN_XMAX (PG_VERSION_NUM >= 180000)
-
 /* PostgreSQL 16 checks the privileges on all simple objects by one function */
 #if PG_VERSION_NUM >= 160000
 #define sidecar_schema_aclcheck(schema, role, mode) \
