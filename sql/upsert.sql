@@ -104,6 +104,30 @@ SELECT * FROM c WHERE id = 'c6';
 SELECT company_unique_id, sidecar_upsert_company(company_unique_id, enrichment_source => 'batch', last_enriched_at => '2026-01-01')
 FROM marketing.company_master WHERE company_unique_id > 'c6' ORDER BY 1;
 
+-- what is sent again is looked up first; every word stays the same
+DELETE FROM marketing.company_sidecar;
+ALTER TABLE marketing.company_sidecar ALTER confidence_score SET DEFAULT 50, ALTER clay_segments SET DEFAULT '{new}';
+CREATE FUNCTION send(ein text, score numeric DEFAULT NULL, at timestamptz DEFAULT '2026-01-01 00:00:00Z', rule text DEFAULT 'overwrite')
+RETURNS text LANGUAGE sql AS $$
+	SELECT sidecar_upsert_company((SELECT min(company_unique_id) FROM marketing.company_master), ein_number => ein,
+								  last_enriched_at => at, confidence_score => score, on_conflict => rule)
+$$;
+SELECT send('12-3456789');
+SELECT confidence_score, clay_segments FROM marketing.company_sidecar;
+SELECT send('12-3456789'), send('12-3456789'), send('12-3456789');
+BEGIN;
+SELECT send('12-3456789'), pg_current_xact_id_if_assigned();
+COMMIT;
+SELECT send('12-3456789', at => NULL), send('12-3456789'), send('12-3456789'), send('98-7654321'), send('98-7654321');
+SELECT send('98-7654321'), send('12-3456789', rule => 'most_confident'), send('12-3456789', 40, rule => 'most_confident'),
+	send('98-7654321', rule => 'most_confident'), send('98-7654321', 60, rule => 'most_confident'), send('98-7654321', 60);
+SELECT send('98-7654321', 60), send('12-3456789', at => '2025-01-01 00:00:00Z', rule => 'newest'), send('12-3456789', rule => 'fill'),
+	send(NULL, 60, rule => 'fill'), send(NULL), send(NULL);
+SELECT ein_number, last_enriched_at, confidence_score FROM marketing.company_sidecar;
+DROP FUNCTION send;
+DELETE FROM marketing.company_sidecar;
+ALTER TABLE marketing.company_sidecar ALTER confidence_score DROP DEFAULT, ALTER clay_segments DROP DEFAULT;
+
 -- errors: nothing is stored
 SELECT sidecar_upsert_company(NULL);
 \echo :LAST_ERROR_SQLSTATE

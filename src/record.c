@@ -137,12 +137,13 @@ sidecar_check_value(const SidecarColumn *column, Datum value)
  * new: SIDECAR_INSERT's has to be run first, which stores only new rows.
  *
  * columns are those that the statement stores, the key first; source is the
- * VALUES or SELECT that yields them in this order.  Rows are compared by their
- * bytes, which works for values of every type.
+ * VALUES or SELECT that yields them in this order; all_given says that none of
+ * them is NULL.  Rows are compared by their bytes, which works for values of
+ * every type.
  */
 char	   *
 sidecar_write_sql(const SidecarBinding *binding, SidecarRule rule,
-				  SidecarColumn **columns, int ncolumns, const char *source)
+				  SidecarColumn **columns, int ncolumns, bool all_given, const char *source)
 {
 	StringInfoData names;
 	StringInfoData set;
@@ -150,6 +151,7 @@ sidecar_write_sql(const SidecarBinding *binding, SidecarRule rule,
 	StringInfoData merged;
 	StringInfoData fillable;
 	const char *where = NULL;
+	bool		scored = false;
 
 	initStringInfo(&names);
 	initStringInfo(&set);
@@ -169,12 +171,17 @@ sidecar_write_sql(const SidecarBinding *binding, SidecarRule rule,
 		const char *comma = i > 1 ? ", " : "";
 		char	   *value;
 
-		value = rule == SIDECAR_FILL && !is_provenance(column) ?
-			psprintf("COALESCE(s.%s, EXCLUDED.%s)", name, name) :
-			psprintf("COALESCE(EXCLUDED.%s, s.%s)", name, name);
+		if (rule == SIDECAR_FILL && !is_provenance(column))
+			value = psprintf("COALESCE(s.%s, EXCLUDED.%s)", name, name);
+		else if (all_given)
+			value = psprintf("EXCLUDED.%s", name);
+		else
+			value = psprintf("COALESCE(EXCLUDED.%s, s.%s)", name, name);
 		appendStringInfo(&set, "%s%s = %s", comma, name, value);
 		appendStringInfo(&merged, "%s%s", comma, value);
 		appendStringInfo(&stored, "%ss.%s", comma, name);
+		if (strcmp(column->name, SIDECAR_COL_SCORE) == 0)
+			scored = true;
 		if (!is_provenance(column))
 			appendStringInfo(&fillable, "%ss.%s IS NULL AND EXCLUDED.%s IS NOT NULL",
 							 fillable.len > 0 ? " OR " : "", name, name);
@@ -190,8 +197,9 @@ sidecar_write_sql(const SidecarBinding *binding, SidecarRule rule,
 				" OPERATOR(pg_catalog.>=) s." SIDECAR_COL_TIME ") AND ";
 			break;
 		case SIDECAR_MOST_CONFIDENT:
-			where = "(s." SIDECAR_COL_SCORE " IS NULL OR EXCLUDED." SIDECAR_COL_SCORE
-				" OPERATOR(pg_catalog.>=) s." SIDECAR_COL_SCORE ") AND ";
+			where = scored ? "(s." SIDECAR_COL_SCORE " IS NULL OR EXCLUDED." SIDECAR_COL_SCORE
+				" OPERATOR(pg_catalog.>=) s." SIDECAR_COL_SCORE ") AND " :
+				"s." SIDECAR_COL_SCORE " IS NULL AND ";
 			break;
 		case SIDECAR_FILL:
 			where = psprintf("(%s) AND ", fillable.len > 0 ? fillable.data : "false");

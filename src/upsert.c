@@ -21,12 +21,21 @@
 
 #include "sidecar.h"
 
-/* The plan that tells why nothing was written stands behind the others */
+/* Beside the rules' statements: the query that looks whether all is stored */
 #define COMPARISON (SIDECAR_INSERT + 1)
-#define PLANS (SIDECAR_INSERT + 2)
 
+/*
+ * A statement over the columns given, because a shorter one starts faster.
+ * A session sees few combinations.
+ */
 typedef struct KeptPlan
 {
+	struct
+	{
+		int			entity;
+		int			which;		/* a SidecarRule, or COMPARISON */
+		uint64		given;		/* a bit for each column */
+	}			key;
 	uint64		generation;		/* of the binding that the text was made from */
 	SidecarPlan kept;
 } KeptPlan;
@@ -40,18 +49,20 @@ typedef struct UpsertState
 	SidecarColumn **columns;	/* the key first */
 	Oid		   *types;			/* of the values given */
 	int			time;			/* which column is last_enriched_at */
-	KeptPlan	plans[PLANS];
+	bool		replaying;		/* the last record was stored already */
 } UpsertState;
 
 static UpsertState states[SIDECAR_ENTITIES];
+static HTAB *plans;
 
 static Datum upsert_arguments(FunctionCallInfo fcinfo, int entity);
 static void read_columns(UpsertState *state, const SidecarBinding *binding,
 						 int ncolumns, char **names, const Oid *types);
 static const char *store_record(UpsertState *state, const SidecarBinding *binding,
 								SidecarRule rule, Datum *values, char *nulls);
-static SPIPlanPtr get_plan(UpsertState *state, const SidecarBinding *binding, int which);
-static char *comparison_sql(const UpsertState *state, const SidecarBinding *binding);
+static uint64 execute(SPIPlanPtr plan, int expected, Datum *values, const char *nulls);
+static SPIPlanPtr get_plan(UpsertState *state, const SidecarBinding *binding, int which,
+						   const char *nulls);
 
 PG_FUNCTION_INFO_V1(sidecar_upsert_company);
 PG_FUNCTION_INFO_V1(sidecar_upsert_person);
@@ -63,8 +74,9 @@ PG_FUNCTION_INFO_V1(sidecar_upsert_person);
  * of it: inserted, updated, unchanged (the stored row says all that is given
  * already; no new row version) or skipped (the rule kept the stored row).
  *
- * A NULL argument is a value not given: a stored value stays.  Exceptions are
- * last_enriched_at, which becomes now(), and on_conflict, overwrite.
+ * A NULL argument is a value not given: a stored value stays, a new row has
+ * the column's default.  Exceptions are last_enriched_at, which becomes now(),
+ * and on_conflict, overwrite.
  *
  * Errors: key NULL (22004), a value longer than its column (22001), a
  * confidence_score outside 0 to 100 (22003), an infinite last_enriched_at
@@ -168,7 +180,7 @@ store_record(UpsertState *state, const SidecarBinding *binding,
 	SPIPlanPtr	insert = NULL;
 	SPIPlanPtr	write;
 	SPIPlanPtr	compare = NULL;
-	int			ret;
+	bool		look_first = state->replaying && time_given;
 
 	if (nulls[0] == 'n')
 		ereport(ERROR,
@@ -179,31 +191,33 @@ store_record(UpsertState *state, const SidecarBinding *binding,
 		if (nulls[i] != 'n')
 			sidecar_check_value(state->columns[i], values[i]);
 	}
-	if (!time_given)
-	{
-		values[time] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
-		nulls[time] = ' ';
-	}
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 
 	/*
-	 * User code may run in the statement: nothing of the binding is used
-	 * later.
+	 * User code may run in the statements: nothing of the binding is used
+	 * after the first.
 	 */
+	if (look_first || rule != SIDECAR_OVERWRITE)
+		compare = get_plan(state, binding, COMPARISON, nulls);
+	if (!time_given)
+	{
+		values[time] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+		nulls[time] = ' ';
+	}
 	if (!binding->returns_xmax)
-		insert = get_plan(state, binding, SIDECAR_INSERT);
-	write = get_plan(state, binding, rule);
-	if (rule != SIDECAR_OVERWRITE)
-		compare = get_plan(state, binding, COMPARISON);
+		insert = get_plan(state, binding, SIDECAR_INSERT, nulls);
+	write = get_plan(state, binding, rule, nulls);
 
-	ret = insert != NULL ? SPI_execute_plan(insert, values, nulls, false, 0) : 0;
-	if (ret == 0 || SPI_processed == 0)
-		ret = SPI_execute_plan(write, values, nulls, false, 0);
-	if (ret != SPI_OK_INSERT_RETURNING)
-		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(ret));
-	if (SPI_processed == 1)
+	/*
+	 * A record that was sent again is seldom alone.  Looking first takes no
+	 * row lock, writes no WAL and needs no transaction id.
+	 */
+	if (look_first && execute(compare, SPI_OK_SELECT, values, nulls) == 1)
+		outcome = "unchanged";
+	else if ((insert != NULL && execute(insert, SPI_OK_INSERT_RETURNING, values, nulls) == 1) ||
+			 execute(write, SPI_OK_INSERT_RETURNING, values, nulls) == 1)
 	{
 		bool		isnull;
 		Datum		inserted = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
@@ -218,60 +232,80 @@ store_record(UpsertState *state, const SidecarBinding *binding,
 		 * The statement has locked the row that it left alone, so what we see
 		 * now is what it decided upon.
 		 */
-		if (!time_given)
-			nulls[time] = 'n';
-		ret = SPI_execute_plan(compare, values, nulls, false, 0);
-		if (ret != SPI_OK_SELECT)
-			elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(ret));
-		outcome = SPI_processed == 1 ? "unchanged" : "skipped";
+		outcome = execute(compare, SPI_OK_SELECT, values, nulls) == 1 ? "unchanged" : "skipped";
 	}
+	state->replaying = strcmp(outcome, "unchanged") == 0;
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");
 	return outcome;
 }
 
 /*
- * The plan of a statement over the record's columns: a rule's, or the
- * comparison.
+ * Executes a plan, which must end with the SPI code expected, and returns the
+ * number of rows it gave.
+ */
+static uint64
+execute(SPIPlanPtr plan, int expected, Datum *values, const char *nulls)
+{
+	int			ret = SPI_execute_plan(plan, values, nulls, false, 0);
+
+	if (ret != expected)
+		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(ret));
+	return SPI_processed;
+}
+
+/*
+ * The plan of a statement over the columns that are given: a rule's, or the
+ * COMPARISON, which returns a row if the stored one says all that is given.
  */
 static SPIPlanPtr
-get_plan(UpsertState *state, const SidecarBinding *binding, int which)
+get_plan(UpsertState *state, const SidecarBinding *binding, int which, const char *nulls)
 {
-	KeptPlan   *plan = &state->plans[which];
+	KeptPlan	wanted = {.key = {.entity = state - states,.which = which}};
+	KeptPlan   *plan;
+	bool		found;
 
+	for (int i = 0; i < state->ncolumns; i++)
+	{
+		if (nulls[i] != 'n')
+			wanted.key.given |= UINT64CONST(1) << i;
+	}
+	if (plans == NULL)
+	{
+		HASHCTL		info = {.keysize = sizeof(wanted.key),.entrysize = sizeof(KeptPlan)};
+
+		plans = hash_create("sidecar upsert plans", 16, &info, HASH_ELEM | HASH_BLOBS);
+	}
+	plan = hash_search(plans, &wanted.key, HASH_ENTER, &found);
+	if (!found)
+		*plan = wanted;
 	if (plan->generation != state->generation)
 	{
+		SidecarColumn **columns = palloc(sizeof(SidecarColumn *) * state->ncolumns);
+		char	  **values = palloc(sizeof(char *) * state->ncolumns);
+		int			ncolumns = 0;
+		StringInfoData source;
 		char	   *sql;
 
-		if (which == COMPARISON)
-			sql = comparison_sql(state, binding);
-		else
+		initStringInfo(&source);
+		for (int i = 0; i < state->ncolumns; i++)
 		{
-			StringInfoData source;
-
-			initStringInfo(&source);
-			for (int i = 0; i < state->ncolumns; i++)
-				appendStringInfo(&source, "%s$%d", i > 0 ? ", " : "VALUES (", i + 1);
-			appendStringInfoChar(&source, ')');
-			sql = sidecar_write_sql(binding, which, state->columns, state->ncolumns, source.data);
+			if (nulls[i] == 'n')
+				continue;
+			columns[ncolumns] = state->columns[i];
+			values[ncolumns] = psprintf("$%d", i + 1);
+			appendStringInfo(&source, "%s%s", ncolumns > 0 ? ", " : "VALUES (", values[ncolumns]);
+			ncolumns++;
 		}
+		appendStringInfoChar(&source, ')');
+		if (which == COMPARISON)
+			sql = psprintf("SELECT FROM %s s WHERE s.%s OPERATOR(pg_catalog.=) $1 AND %s",
+						   binding->sidecar_sql, columns[0]->name_sql,
+						   sidecar_same_sql(columns, ncolumns, values));
+		else
+			sql = sidecar_write_sql(binding, which, columns, ncolumns, true, source.data);
 		(void) sidecar_prepare(&plan->kept, sql, state->ncolumns, state->types);
 		plan->generation = state->generation;
 	}
 	return plan->kept.plan;
-}
-
-/*
- * The query that returns a row if the stored one says all that is given.
- */
-static char *
-comparison_sql(const UpsertState *state, const SidecarBinding *binding)
-{
-	char	  **values = palloc(sizeof(char *) * state->ncolumns);
-
-	for (int i = 0; i < state->ncolumns; i++)
-		values[i] = psprintf("$%d", i + 1);
-	return psprintf("SELECT FROM %s s WHERE s.%s OPERATOR(pg_catalog.=) $1 AND %s",
-					binding->sidecar_sql, state->columns[0]->name_sql,
-					sidecar_same_sql(state->columns, state->ncolumns, values));
 }
