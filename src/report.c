@@ -198,7 +198,8 @@ summarize_statistics(FunctionCallInfo fcinfo, SidecarBinding *binding, Datum *th
 	"FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) ANY (ARRAY[%u, %u])) c) a (analyzed) "
 	"LEFT JOIN LATERAL (SELECT pg_catalog.unnest(CAST(CAST(v.bounds AS pg_catalog.text) AS pg_catalog.timestamp[])) "
 	"FROM pg_catalog.pg_stats p, LATERAL (VALUES (p.histogram_bounds), (p.most_common_vals)) v (bounds) "
-	"WHERE p.schemaname OPERATOR(pg_catalog.=) %s AND p.tablename OPERATOR(pg_catalog.=) %s "
+	"WHERE p.tablename OPERATOR(pg_catalog.=) (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) %u) "
+	"AND p.schemaname OPERATOR(pg_catalog.=) (SELECT n.nspname FROM pg_catalog.pg_namespace n WHERE n.oid OPERATOR(pg_catalog.=) %u) "
 	"AND p.attname OPERATOR(pg_catalog.=) 'last_enriched_at') t (time) ON true GROUP BY e.enriched, a.analyzed";
 	Datum		values[lengthof(types)] = {0};
 	char		nulls[lengthof(types)];
@@ -206,8 +207,7 @@ summarize_statistics(FunctionCallInfo fcinfo, SidecarBinding *binding, Datum *th
 	/* the texts are made first: the binding may be another one after a query */
 	char	   *sql = sidecar_expand(psprintf(row, binding->sidecar,
 											  OidIsValid(binding->master) ? binding->master : binding->sidecar,
-											  quote_literal_cstr(get_namespace_name(get_rel_namespace(binding->sidecar))),
-											  quote_literal_cstr(get_rel_name(binding->sidecar))),
+											  binding->sidecar, get_rel_namespace(binding->sidecar)),
 									 binding);
 
 	for (int i = 0; i < lengthof(types); i++)
