@@ -53,7 +53,7 @@ typedef struct UpsertState
 } UpsertState;
 
 static UpsertState states[SIDECAR_ENTITIES];
-static HTAB *plans;
+static HTAB * plans;
 
 static Datum upsert_arguments(FunctionCallInfo fcinfo, int entity);
 static void read_columns(UpsertState *state, const SidecarBinding *binding,
@@ -176,7 +176,7 @@ store_record(UpsertState *state, const SidecarBinding *binding,
 {
 	int			time = state->time;
 	bool		time_given = nulls[time] != 'n';
-	const char *outcome;
+	const char *outcome = "unchanged";
 	SPIPlanPtr	insert = NULL;
 	SPIPlanPtr	write;
 	SPIPlanPtr	compare = NULL;
@@ -214,25 +214,24 @@ store_record(UpsertState *state, const SidecarBinding *binding,
 	 * A record that was sent again is seldom alone.  Looking first takes no
 	 * row lock, writes no WAL and needs no transaction id.
 	 */
-	if (look_first && execute(compare, SPI_OK_SELECT, values, nulls) == 1)
-		outcome = "unchanged";
-	else if ((insert != NULL && execute(insert, SPI_OK_INSERT_RETURNING, values, nulls) == 1) ||
-			 execute(write, SPI_OK_INSERT_RETURNING, values, nulls) == 1)
+	if (!look_first || execute(compare, SPI_OK_SELECT, values, nulls) != 1)
 	{
-		bool		isnull;
-		Datum		inserted = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+		if ((insert != NULL && execute(insert, SPI_OK_INSERT_RETURNING, values, nulls) == 1) ||
+			execute(write, SPI_OK_INSERT_RETURNING, values, nulls) == 1)
+		{
+			bool		isnull;
+			Datum		inserted = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 
-		outcome = DatumGetBool(inserted) ? "inserted" : "updated";
-	}
-	else if (rule == SIDECAR_OVERWRITE)
-		outcome = "unchanged";
-	else
-	{
+			outcome = DatumGetBool(inserted) ? "inserted" : "updated";
+		}
+
 		/*
 		 * The statement has locked the row that it left alone, so what we see
 		 * now is what it decided upon.
 		 */
-		outcome = execute(compare, SPI_OK_SELECT, values, nulls) == 1 ? "unchanged" : "skipped";
+		else if (rule != SIDECAR_OVERWRITE &&
+				 execute(compare, SPI_OK_SELECT, values, nulls) != 1)
+			outcome = "skipped";
 	}
 	state->replaying = strcmp(outcome, "unchanged") == 0;
 	if (SPI_finish() != SPI_OK_FINISH)

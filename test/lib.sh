@@ -47,7 +47,8 @@ pg_major() {
 # copy with the arguments; never returns.  Second call: returns, with $work a
 # writable folder.  The folder is removed at the end, unless $work/keep exists.
 # Debian packages named in the array "unpack" are only unpacked, to
-# $work/unpacked: installing them would start their servers.
+# $work/unpacked: installing them would start their servers.  The source of
+# those in the array "sources" goes to $work/source.
 sandbox() {
 	local packages=() rc=0
 	while [ "$1" != -- ]; do packages+=("$1"); shift; done
@@ -73,6 +74,17 @@ sandbox() {
 			{ [ "$(id -u)" = 0 ] && apt-get -qq update && cd "$work/packages" &&
 				apt-get -qq -o APT::Sandbox::User=root download "${unpack[@]}"; } || die "cannot fetch ${unpack[*]}"
 		for deb in "$work"/packages/*.deb; do dpkg -x "$deb" "$work/unpacked"; done
+	fi
+	if [ -n "${sources:-}" ]; then
+		say "fetching the source of ${sources[*]//PG_MAJOR/$PG_MAJOR}"
+		mkdir -p "$work"/source/{lists,cache}
+		sed -n 's/^deb /deb-src /p' /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null >"$work/source/list" || true
+		[ -s "$work/source/list" ] || printf 'deb-src http://deb.debian.org/debian %s main\n' "$(. /etc/os-release && echo "$VERSION_CODENAME")" >"$work/source/list"
+		(cd "$work/source" && for get in update "source ${sources[*]//PG_MAJOR/$PG_MAJOR}"; do
+			# shellcheck disable=SC2086
+			apt-get -qq -o APT::Sandbox::User=root -o Dir::Etc::SourceList="$work/source/list" -o Dir::Etc::SourceParts=/dev/null \
+				-o Dir::State::Lists="$work/source/lists" -o Dir::Cache="$work/source/cache" $get
+		done) >"$work/source/log" 2>&1 || { cat "$work/source/log" >&2; die "cannot fetch the source"; }
 	fi
 	mkdir "$work/tree"
 	tar -C "$top" --exclude=./.git --exclude=./.cache -cf - . | tar -C "$work/tree" --no-same-owner -xf -
