@@ -247,7 +247,13 @@ sub children
 	my ($postmaster) = @_;
 	kill 'STOP', $postmaster;
 	sleep 0.1;
-	my @children = grep { slurp_file("/proc/$_/stat") =~ /\) \S+ $postmaster / } map { m{(\d+)$} } grep { -e "$_/stat" } glob('/proc/[0-9]*');
+	my @children;
+	foreach my $stat (glob('/proc/[0-9]*/stat'))
+	{
+		# others come and go meanwhile
+		open my $file, '<', $stat or next;
+		push @children, $stat =~ /(\d+)/ if (<$file> // '') =~ /\) \S+ $postmaster /;
+	}
 	return @children;
 }
 
