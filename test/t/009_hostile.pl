@@ -98,6 +98,23 @@ foreach my $call (q(sidecar_upsert_company('c1', enrichment_payload => to_jsonb(
 	ok($rc == 0 || $stderr =~ /ERROR:  (22|54|23)/, substr($call, 0, 40) . ' ... of 200 MB: stored, or refused') or diag(substr($stderr, 0, 300));
 }
 
+# bytes that are no text: the server refuses them where it knows the encoding;
+# where it does not, they are bytes
+sub raw
+{
+	my ($db, $sql) = @_;
+	my ($rc, $stdout, $stderr) = $node->psql($db, $sql, extra_params => [ '-v', 'VERBOSITY=sqlstate' ]);
+	return $stderr =~ /ERROR:  (\w{5})/ ? $1 : $stdout;
+}
+my @raw = ("SELECT sidecar_upsert_company('c1', ein_number => '\xff\xfe')", "SELECT sidecar_upsert_company('c1', ein_number => repeat('\xff', 21))",
+	"SELECT outcome FROM sidecar_upsert_companies('{\"company_unique_id\": \"c1\", \"enrichment_source\": \"\xc3\"}')",
+	"SELECT sidecar_upsert_company('c\xe2\x82')");
+is(join(' ', map { raw('postgres', $_) } @raw), '22021 22021 22021 22021', 'invalid UTF-8');
+$node->safe_psql('postgres', q(CREATE DATABASE ascii TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'));
+$node->safe_psql('ascii', q(SET client_min_messages = warning; CREATE EXTENSION sidecar; SELECT sidecar_create_masters();
+	INSERT INTO marketing.company_master VALUES ('c1', 'One')));
+is(join(' ', map { raw('ascii', $_) } @raw), 'inserted 22001 updated 23503', 'and as bytes in SQL_ASCII');
+
 # random text as JSON and as arguments
 $node->safe_psql('postgres', q(
 	CREATE FUNCTION random_text(model text) RETURNS text LANGUAGE plpgsql AS $$
