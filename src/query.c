@@ -4,6 +4,9 @@
  *		SQL text made from constants and bindings, and rows that go from a
  *		query straight into a function's result.
  *
+ * Tables are read and written through SPI alone: of a distributed table
+ * (Citus) the heap that is here has no rows, and the catalog no size.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"

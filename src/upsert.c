@@ -201,6 +201,8 @@ store_record(UpsertState *state, const SidecarBinding *binding,
 	 */
 	if (look_first || rule != SIDECAR_OVERWRITE)
 		compare = get_plan(state, binding, COMPARISON, nulls);
+
+	/* a value, because Citus takes no now() in DO UPDATE */
 	if (!time_given)
 	{
 		values[time] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
@@ -256,6 +258,7 @@ execute(SPIPlanPtr plan, int expected, Datum *values, const char *nulls)
 /*
  * The plan of a statement over the columns that are given: a rule's, or the
  * COMPARISON, which returns a row if the stored one says all that is given.
+ * Each has equality on the key, by which Citus finds the one shard to ask.
  */
 static SPIPlanPtr
 get_plan(UpsertState *state, const SidecarBinding *binding, int which, const char *nulls)
