@@ -71,7 +71,7 @@ is($table->(), $expected, 'with row security, too');
 is($node->safe_psql('postgres', 'SET ROLE sidecar_reader; SELECT company_unique_id FROM sidecar_stale_companies() ORDER BY 1'), "c2\nc3", 'which hides rows from reports');
 foreach my $sql (q(SELECT sidecar_upsert_company('c1')), q(SELECT * FROM sidecar_upsert_companies('{"company_unique_id": "c1"}')))
 {
-	unlike(answer('postgres', 'sidecar_writer', "$sql; SELECT 1/(count(*) = 0)::int FROM marketing.company_sidecar WHERE company_unique_id = 'c1'"), qr/22012/, 'and from writers');
+	is(answer('postgres', 'sidecar_writer', $sql), '42501', 'and from writers');
 }
 is($node->safe_psql('postgres', q(SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_depend d ON d.objid = p.oid AND d.classid = 'pg_proc'::regclass AND d.deptype = 'e'
 	JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'sidecar' WHERE prosecdef)), '', 'no function is SECURITY DEFINER');
