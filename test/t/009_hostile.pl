@@ -14,7 +14,8 @@ use Test::More;
 my $seed = $ENV{SIDECAR_SEED} // time % 1000000;
 my $rounds = $ENV{SIDECAR_ROUNDS} // 10000;
 note("SIDECAR_SEED=$seed SIDECAR_ROUNDS=$rounds");
-my $node = new_node('main');
+# whatever the locale
+my $node = new_node('main', extra => [ '--encoding=UTF8', '--no-locale' ]);
 $node->safe_psql('postgres', q(
 	SET client_min_messages = warning;
 	CREATE EXTENSION sidecar;
