@@ -230,11 +230,17 @@ sub read_files
 			elsif ($line =~ /^\+(\S+) (.*)/) { $confirmed{$1} = $2 }
 			elsif ($line =~ /VIOLATION/) { push @violations, $line }
 		}
-		foreach my $line (split /\n/, -e "$file.err" ? slurp_file("$file.err") : '')
+		# an error, and what follows it until the next
+		foreach my $error (split /^(?=.*(?:ERROR|FATAL|PANIC):  )/m, -e "$file.err" ? slurp_file("$file.err") : '')
 		{
-			next unless $line =~ /(?:ERROR|FATAL|PANIC):  (\w{5}): (.*)/;
-			$answers{$1}++;
-			push @surprises, "$1 $2" if $1 !~ $fine;
+			next unless $error =~ /(?:ERROR|FATAL|PANIC):  (\w{5}): (.*)/;
+			my ($state, $message) = ($1, $2);
+			$answers{$state}++;
+			# A batch that has a key twice updates its own version of the row,
+			# for which PostgreSQL asks the master again; if that is being
+			# deleted meanwhile, and waits for the row, one of them has to go.
+			next if $state eq '40P01' && $error =~ /"SELECT 1 FROM ONLY|"DELETE FROM ONLY/;
+			push @surprises, "$state $message" if $state !~ $fine;
 		}
 		push @ledger, map { [ split / / ] } split /\n/, slurp_file("$file.sent");
 	}
@@ -363,7 +369,7 @@ is($subscriber->safe_psql('postgres', $copy), query($copy), 'the subscriber has 
 
 is("@violations", '', 'no violation seen while it blew');
 my %surprises = map { $_ => 1 } @surprises;
-is(join("\n", sort keys %surprises), '', 'no answer that a client could not expect, deadlocks among them');
+is(join("\n", sort keys %surprises), '', 'no answer that a client could not expect, deadlocks between our statements among them');
 foreach my $kind (keys %operations)
 {
 	next if $kind eq 'install';
