@@ -124,6 +124,30 @@ SELECT send('98-7654321'), send('12-3456789', rule => 'most_confident'), send('1
 SELECT send('98-7654321', 60), send('12-3456789', at => '2025-01-01 00:00:00Z', rule => 'newest'), send('12-3456789', rule => 'fill'),
 	send(NULL, 60, rule => 'fill'), send(NULL), send(NULL);
 SELECT ein_number, last_enriched_at, confidence_score FROM marketing.company_sidecar;
+-- but only for a role that writes, where it can write
+CREATE ROLE regress_sidecar_reader;
+GRANT USAGE ON SCHEMA marketing TO regress_sidecar_reader;
+GRANT SELECT ON marketing.company_sidecar, marketing.company_master TO regress_sidecar_reader;
+SELECT send('98-7654321'), send('98-7654321');
+SET ROLE regress_sidecar_reader;
+SELECT send('98-7654321');
+\echo :LAST_ERROR_SQLSTATE
+RESET ROLE;
+SELECT send('98-7654321'), send('98-7654321');
+BEGIN READ ONLY;
+SELECT send('98-7654321');
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK;
+DROP OWNED BY regress_sidecar_reader;
+DROP ROLE regress_sidecar_reader;
+-- a value that a trigger takes away was not given
+CREATE FUNCTION scrub() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.ein_number := NULL; RETURN NEW; END $$;
+CREATE TRIGGER scrub BEFORE INSERT ON marketing.company_sidecar FOR EACH ROW EXECUTE FUNCTION scrub();
+SELECT send('77-7777777', 61);
+SELECT outcome FROM sidecar_upsert_companies((SELECT jsonb_build_object('company_unique_id', min(company_unique_id), 'ein_number', '1', 'confidence_score', 62) FROM marketing.company_master));
+SELECT ein_number, confidence_score FROM marketing.company_sidecar;
+DROP TRIGGER scrub ON marketing.company_sidecar;
+DROP FUNCTION scrub;
 DROP FUNCTION send;
 DELETE FROM marketing.company_sidecar;
 ALTER TABLE marketing.company_sidecar ALTER confidence_score DROP DEFAULT, ALTER clay_segments DROP DEFAULT;

@@ -103,8 +103,7 @@ static void populate(Batch *batch, Record *record, JsonbValue *json);
 static const char *blame_field(Batch *batch, Record *record);
 static void store_chunk(Batch *batch, Record **records, int nrecords);
 static void store_run(Batch *batch, Record **records, int nrecords);
-static int	run_columns(Batch *batch, Record **records, int nrecords, SidecarColumn **columns,
-						bool *all_given);
+static int	run_columns(Batch *batch, Record **records, int nrecords, SidecarColumn **columns);
 static int	look_up(Batch *batch, Record **records, int nrecords, bool locked);
 static void write_records(Batch *batch, Record **records, int nrecords);
 static bool write_together(Batch *batch, Record **records, int nrecords);
@@ -765,10 +764,10 @@ store_run(Batch *batch, Record **records, int nrecords)
 
 /*
  * The columns that any of the records gives, and the key and the time; returns
- * how many there are, and whether every record gives them all.
+ * how many there are.
  */
 static int
-run_columns(Batch *batch, Record **records, int nrecords, SidecarColumn **columns, bool *all_given)
+run_columns(Batch *batch, Record **records, int nrecords, SidecarColumn **columns)
 {
 	Bitmapset  *given = bms_make_singleton(batch->time);
 	int			n = 0;
@@ -778,14 +777,6 @@ run_columns(Batch *batch, Record **records, int nrecords, SidecarColumn **column
 		given = bms_add_members(given, records[i]->given);
 	while ((c = bms_next_member(given, c)) >= 0)
 		columns[n++] = batch->columns[c];
-	*all_given = true;
-	for (int i = 0; i < nrecords; i++)
-	{
-		bool		has_time = bms_is_member(batch->time, records[i]->given);
-
-		if (bms_num_members(records[i]->given) + (has_time ? 0 : 1) < n)
-			*all_given = false;
-	}
 	return n;
 }
 
@@ -804,8 +795,7 @@ look_up(Batch *batch, Record **records, int nrecords, bool locked)
 	SidecarBinding *binding = sidecar_bind(&sidecar_entities[batch->entity], RowExclusiveLock);
 	char	   *master_sql = pstrdup(binding->master_sql);
 	SidecarColumn **columns = palloc(sizeof(SidecarColumn *) * batch->ncolumns);
-	bool		all_given;
-	int			ncolumns = run_columns(batch, records, nrecords, columns, &all_given);
+	int			ncolumns = run_columns(batch, records, nrecords, columns);
 	char	  **values = palloc(sizeof(char *) * ncolumns);
 	const char *key = columns[0]->name_sql;
 	Tuplestorestate *chunk = make_chunk(batch, records, nrecords);
@@ -897,15 +887,14 @@ write_together(Batch *batch, Record **records, int nrecords)
 {
 	SidecarBinding *binding = sidecar_bind(&sidecar_entities[batch->entity], RowExclusiveLock);
 	SidecarColumn **columns = palloc(sizeof(SidecarColumn *) * batch->ncolumns);
-	bool		all_given;
-	int			ncolumns = run_columns(batch, records, nrecords, columns, &all_given);
+	int			ncolumns = run_columns(batch, records, nrecords, columns);
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	SidecarRule rule = records[0]->rule;
 	char	   *source = sidecar_chunk_sql(columns, ncolumns);
 	char	   *insert = binding->returns_xmax ? NULL :
-	sidecar_write_sql(binding, SIDECAR_INSERT, columns, ncolumns, all_given, source);
-	char	   *write = sidecar_write_sql(binding, rule, columns, ncolumns, all_given, source);
+	sidecar_write_sql(binding, SIDECAR_INSERT, columns, ncolumns, source);
+	char	   *write = sidecar_write_sql(binding, rule, columns, ncolumns, source);
 	volatile bool written = true;
 	Record	  **left = palloc(sizeof(Record *) * nrecords);
 	int			nleft;

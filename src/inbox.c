@@ -342,7 +342,7 @@ write_rows(const Inbox * inbox, Tuplestorestate *chunk, int nrows)
 	sidecar_register_chunk(chunk, inbox->desc, nrows);
 	ret = SPI_execute_plan(sidecar_prepare(&plans[inbox->entity],
 										   sidecar_write_sql(binding, SIDECAR_OVERWRITE,
-															 inbox->columns, inbox->ncolumns, false,
+															 inbox->columns, inbox->ncolumns,
 															 sidecar_chunk_sql(inbox->columns, inbox->ncolumns)),
 										   0, NULL),
 						   NULL, NULL, false, 0);

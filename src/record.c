@@ -137,13 +137,13 @@ sidecar_check_value(const SidecarColumn *column, Datum value)
  * new: SIDECAR_INSERT's has to be run first, which stores only new rows.
  *
  * columns are those that the statement stores, the key first; source is the
- * VALUES or SELECT that yields them in this order; all_given says that none of
- * them is NULL.  Rows are compared by their bytes, which works for values of
- * every type.
+ * VALUES or SELECT that yields them in this order.  Rows are compared by their
+ * bytes, which works for values of every type.  COALESCE stays also where all
+ * is given, because a trigger of the user's may have made a value NULL.
  */
 char	   *
 sidecar_write_sql(const SidecarBinding *binding, SidecarRule rule,
-				  SidecarColumn **columns, int ncolumns, bool all_given, const char *source)
+				  SidecarColumn **columns, int ncolumns, const char *source)
 {
 	StringInfoData names;
 	StringInfoData set;
@@ -171,12 +171,9 @@ sidecar_write_sql(const SidecarBinding *binding, SidecarRule rule,
 		const char *comma = i > 1 ? ", " : "";
 		char	   *value;
 
-		if (rule == SIDECAR_FILL && !is_provenance(column))
-			value = psprintf("COALESCE(s.%s, EXCLUDED.%s)", name, name);
-		else if (all_given)
-			value = psprintf("EXCLUDED.%s", name);
-		else
-			value = psprintf("COALESCE(EXCLUDED.%s, s.%s)", name, name);
+		value = rule == SIDECAR_FILL && !is_provenance(column) ?
+			psprintf("COALESCE(s.%s, EXCLUDED.%s)", name, name) :
+			psprintf("COALESCE(EXCLUDED.%s, s.%s)", name, name);
 		appendStringInfo(&set, "%s%s = %s", comma, name, value);
 		appendStringInfo(&merged, "%s%s", comma, value);
 		appendStringInfo(&stored, "%ss.%s", comma, name);

@@ -152,7 +152,7 @@ extern const char *sidecar_rule_name(SidecarRule rule);
 extern SidecarColumn *sidecar_describe_column(Form_pg_attribute att);
 extern void sidecar_check_value(const SidecarColumn *column, Datum value);
 extern char *sidecar_write_sql(const SidecarBinding *binding, SidecarRule rule,
-							   SidecarColumn **columns, int ncolumns, bool all_given, const char *source);
+							   SidecarColumn **columns, int ncolumns, const char *source);
 extern char *sidecar_chunk_sql(SidecarColumn **columns, int ncolumns);
 extern char *sidecar_same_sql(SidecarColumn **columns, int ncolumns, char **values);
 

@@ -14,6 +14,7 @@
 #include "catalog/pg_proc.h"
 #include "funcapi.h"
 #include "lib/stringinfo.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
@@ -49,7 +50,8 @@ typedef struct UpsertState
 	SidecarColumn **columns;	/* the key first */
 	Oid		   *types;			/* of the values given */
 	int			time;			/* which column is last_enriched_at */
-	bool		replaying;		/* the last record was stored already */
+	Oid			replaying;		/* the role that wrote the last record, if
+								 * that was stored already */
 } UpsertState;
 
 static UpsertState states[SIDECAR_ENTITIES];
@@ -180,8 +182,14 @@ store_record(UpsertState *state, const SidecarBinding *binding,
 	SPIPlanPtr	insert = NULL;
 	SPIPlanPtr	write;
 	SPIPlanPtr	compare = NULL;
-	bool		look_first = state->replaying && time_given;
+	bool		look_first;
 
+	/*
+	 * Records that are sent again are seldom alone.  Looking first takes no
+	 * row lock, writes no WAL and needs no transaction id.  Nobody gets an
+	 * answer by it who may not write.
+	 */
+	look_first = state->replaying == GetUserId() && time_given && !XactReadOnly;
 	if (nulls[0] == 'n')
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -212,10 +220,6 @@ store_record(UpsertState *state, const SidecarBinding *binding,
 		insert = get_plan(state, binding, SIDECAR_INSERT, nulls);
 	write = get_plan(state, binding, rule, nulls);
 
-	/*
-	 * A record that was sent again is seldom alone.  Looking first takes no
-	 * row lock, writes no WAL and needs no transaction id.
-	 */
 	if (!look_first || execute(compare, SPI_OK_SELECT, values, nulls) != 1)
 	{
 		if ((insert != NULL && execute(insert, SPI_OK_INSERT_RETURNING, values, nulls) == 1) ||
@@ -235,7 +239,7 @@ store_record(UpsertState *state, const SidecarBinding *binding,
 				 execute(compare, SPI_OK_SELECT, values, nulls) != 1)
 			outcome = "skipped";
 	}
-	state->replaying = strcmp(outcome, "unchanged") == 0;
+	state->replaying = strcmp(outcome, "unchanged") == 0 ? GetUserId() : InvalidOid;
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");
 	return outcome;
@@ -305,7 +309,7 @@ get_plan(UpsertState *state, const SidecarBinding *binding, int which, const cha
 						   binding->sidecar_sql, columns[0]->name_sql,
 						   sidecar_same_sql(columns, ncolumns, values));
 		else
-			sql = sidecar_write_sql(binding, which, columns, ncolumns, true, source.data);
+			sql = sidecar_write_sql(binding, which, columns, ncolumns, source.data);
 		(void) sidecar_prepare(&plan->kept, sql, state->ncolumns, state->types);
 		plan->generation = state->generation;
 	}
