@@ -135,24 +135,20 @@ $node->safe_psql('postgres', q(
 	END $$;
 	CREATE PROCEDURE fuzz(rounds int) LANGUAGE plpgsql AS $$
 	DECLARE
-		company text := '[{"company_unique_id": "c1", "ein_number": "12-3456789", "clay_tags": ["a", "b"], "enrichment_payload": {"x": [1, 2.5]}, "last_enriched_at": "2026-01-01T00:00:00Z", "enrichment_source": "clay", "confidence_score": 90.5}, {"company_unique_id": "c2", "confidence_score": "70"}]';
-		person text := '[{"person_unique_id": "p1", "last_enriched_at": "2026-01-01", "social_profiles": {"github": "x"}, "confidence_score": 3}]';
+		models text[] := ARRAY['companies', '[{"company_unique_id": "c1", "ein_number": "12-3456789", "clay_tags": ["a", "b"], "enrichment_payload": {"x": [1, 2.5]}, "last_enriched_at": "2026-01-01T00:00:00Z", "enrichment_source": "clay", "confidence_score": 90.5}, {"company_unique_id": "c2", "confidence_score": "70"}]',
+			'people', '[{"person_unique_id": "p1", "last_enriched_at": "2026-01-01", "social_profiles": {"github": "x"}, "confidence_score": 3}]'];
 		rules text[] := ARRAY['overwrite', 'newest', 'most_confident', 'fill'];
 		record text;
 	BEGIN
 		FOR i IN 1 .. rounds LOOP
-			record := random_text(company);
-			BEGIN
-				PERFORM record::jsonb;
-				PERFORM state_of(format('SELECT count(*) FROM sidecar_upsert_companies(%L, %L)', record, rules[1 + i % 4]));
-			EXCEPTION WHEN invalid_text_representation OR untranslatable_character OR numeric_value_out_of_range THEN
-			END;
-			record := random_text(person);
-			BEGIN
-				PERFORM record::jsonb;
-				PERFORM state_of(format('SELECT count(*) FROM sidecar_upsert_people(%L, %L)', record, rules[1 + i % 4]));
-			EXCEPTION WHEN invalid_text_representation OR untranslatable_character OR numeric_value_out_of_range THEN
-			END;
+			FOR m IN 1 .. 3 BY 2 LOOP
+				record := random_text(models[m + 1]);
+				BEGIN
+					PERFORM record::jsonb;
+					PERFORM state_of(format('SELECT count(*) FROM sidecar_upsert_%s(%L, %L)', models[m], record, rules[1 + i % 4]));
+				EXCEPTION WHEN invalid_text_representation OR untranslatable_character OR numeric_value_out_of_range THEN
+				END;
+			END LOOP;
 			PERFORM state_of(format('SELECT sidecar_upsert_company(%L, %L, last_enriched_at => %L, enrichment_source => %L, confidence_score => %L, on_conflict => %L)',
 				random_text('c1'), random_text('12-3456789'), random_text('2026-01-01 00:00:00Z'), random_text('clay'), random_text('90.5'),
 				CASE WHEN random() < 0.8 THEN rules[1 + i % 4] ELSE random_text('newest') END));
