@@ -13,6 +13,20 @@ top=$(readlink -f "$(dirname "${BASH_SOURCE[0]}")/..")
 say() { printf '== %s\n' "$*"; }
 die() { printf '%s: %s\n' "${self#"$top"/}" "$*" >&2; exit 1; }
 
+# on_exit COMMAND: runs it when the script ends, what was named last first.
+# Whether it succeeds does not change how the script ends.
+exit_commands=()
+on_exit() {
+	exit_commands=("$1" "${exit_commands[@]}")
+	trap 'at_exit $?' EXIT
+}
+at_exit() {
+	local command
+	set +e
+	for command in "${exit_commands[@]}"; do eval "$command"; done
+	exit "$1"
+}
+
 # need_packages NAME...: root installs what is missing, anybody else is told.
 need_packages() {
 	local name missing=()
@@ -64,7 +78,7 @@ sandbox() {
 	need_packages gcc make "postgresql-$PG_MAJOR" "postgresql-server-dev-$PG_MAJOR" "${packages[@]//PG_MAJOR/$PG_MAJOR}"
 	work=$(mktemp -d "${TMPDIR:-/tmp}/sidecar.XXXXXX")
 	chmod 755 "$work"
-	trap '[ -e "$work/keep" ] || rm -rf "$work"' EXIT
+	on_exit '[ -e "$work/keep" ] || rm -rf "$work"'
 	trap 'exit 130' INT
 	trap 'exit 143' TERM
 	if [ -n "${unpack:-}" ]; then
@@ -130,7 +144,7 @@ start_cluster() {
 		printf "%s\n" "listen_addresses = ''" "unix_socket_directories = '$work'" "fsync = off" \
 			"timezone = 'UTC'" "$@"
 	} >>"$work/data/postgresql.conf"
-	trap '[ -e "$work/keep" ] || "$bindir/pg_ctl" -D "$work/data" -m immediate stop >/dev/null 2>&1' EXIT
+	on_exit '[ -e "$work/keep" ] || "$bindir/pg_ctl" -D "$work/data" -m immediate stop >/dev/null 2>&1'
 	"$bindir/pg_ctl" -D "$work/data" -l "$work/server.log" -w start >/dev/null ||
 		{ cat "$work/server.log" >&2; die "the server did not start"; }
 	export PGHOST=$work PGUSER=postgres PGDATABASE=postgres

@@ -1,5 +1,4 @@
-# What test/agents and test/monitoring share: results as TAP lines, their sum,
-# and what is done at the end.  Sourced by bash scripts after start_cluster.
+# Results as TAP lines, and their sum.  Sourced by bash scripts after lib.sh.
 tests=0 failed=0
 
 # result EXIT_CODE NAME
@@ -25,13 +24,4 @@ check() {
 results() {
 	echo "$((tests - failed)) passed, $failed failed"
 	[ "$failed" = 0 ]
-}
-
-# on_exit COMMAND: runs it before what is to be done at the end already
-on_exit() {
-	local rest
-	rest=$(trap -p EXIT)
-	rest=${rest#trap -- \'}
-	# shellcheck disable=SC2064
-	trap "$1; ${rest%\' EXIT}" EXIT
 }
