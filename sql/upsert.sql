@@ -124,6 +124,11 @@ SELECT send('98-7654321'), send('12-3456789', rule => 'most_confident'), send('1
 SELECT send('98-7654321', 60), send('12-3456789', at => '2025-01-01 00:00:00Z', rule => 'newest'), send('12-3456789', rule => 'fill'),
 	send(NULL, 60, rule => 'fill'), send(NULL), send(NULL);
 SELECT ein_number, last_enriched_at, confidence_score FROM marketing.company_sidecar;
+-- with the time of the transaction: another one, then the same
+BEGIN;
+SELECT send('55-5555555', at => NULL), send('55-5555555', at => NULL), send('66-6666666', at => NULL), send('66-6666666', 10, at => NULL);
+SELECT ein_number, last_enriched_at = now() AS now, confidence_score FROM marketing.company_sidecar;
+ROLLBACK;
 -- but only for a role that writes, where it can write
 CREATE ROLE regress_sidecar_reader;
 GRANT USAGE ON SCHEMA marketing TO regress_sidecar_reader;
@@ -143,7 +148,7 @@ DROP ROLE regress_sidecar_reader;
 -- a value that a trigger takes away was not given
 CREATE FUNCTION scrub() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.ein_number := NULL; RETURN NEW; END $$;
 CREATE TRIGGER scrub BEFORE INSERT ON marketing.company_sidecar FOR EACH ROW EXECUTE FUNCTION scrub();
-SELECT send('77-7777777', 61);
+SELECT send('77-7777777', 61), send('77-7777777', 63, at => '2026-03-01 00:00:00Z');
 SELECT outcome FROM sidecar_upsert_companies((SELECT jsonb_build_object('company_unique_id', min(company_unique_id), 'ein_number', '1', 'confidence_score', 62) FROM marketing.company_master));
 SELECT ein_number, confidence_score FROM marketing.company_sidecar;
 DROP TRIGGER scrub ON marketing.company_sidecar;

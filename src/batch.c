@@ -893,7 +893,7 @@ write_together(Batch *batch, Record **records, int nrecords)
 	SidecarRule rule = records[0]->rule;
 	char	   *source = sidecar_chunk_sql(columns, ncolumns);
 	char	   *insert = binding->returns_xmax ? NULL :
-	sidecar_write_sql(binding, SIDECAR_INSERT, columns, ncolumns, source);
+	sidecar_write_sql(binding, SIDECAR_KEEP, columns, ncolumns, source);
 	char	   *write = sidecar_write_sql(binding, rule, columns, ncolumns, source);
 	volatile bool written = true;
 	Record	  **left = palloc(sizeof(Record *) * nrecords);

@@ -134,12 +134,13 @@ sidecar_check_value(const SidecarColumn *column, Datum value)
  * that it wrote: whether that is new, and its key.
  *
  * Unless the binding returns_xmax, no row of a rule's statement says that it is
- * new: SIDECAR_INSERT's has to be run first, which stores only new rows.
+ * new: SIDECAR_KEEP's has to be run first, which stores only new rows.
  *
  * columns are those that the statement stores, the key first; source is the
  * VALUES or SELECT that yields them in this order.  Rows are compared by their
- * bytes, which works for values of every type.  COALESCE stays also where all
- * is given, because a trigger of the user's may have made a value NULL.
+ * bytes, which works for values of every type; not at all where the time tells
+ * that they differ, as it mostly does.  A value that is NULL was not given, or
+ * a trigger of the user's has taken it away.
  */
 char	   *
 sidecar_write_sql(const SidecarBinding *binding, SidecarRule rule,
@@ -150,7 +151,7 @@ sidecar_write_sql(const SidecarBinding *binding, SidecarRule rule,
 	StringInfoData stored;
 	StringInfoData merged;
 	StringInfoData fillable;
-	const char *where = NULL;
+	const char *where = "";
 	bool		scored = false;
 
 	initStringInfo(&names);
@@ -160,7 +161,7 @@ sidecar_write_sql(const SidecarBinding *binding, SidecarRule rule,
 	initStringInfo(&fillable);
 	for (int i = 0; i < ncolumns; i++)
 		appendStringInfo(&names, "%s%s", i > 0 ? ", " : "", columns[i]->name_sql);
-	if (rule == SIDECAR_INSERT)
+	if (rule == SIDECAR_KEEP)
 		return psprintf("INSERT INTO %s AS s (%s) %s ON CONFLICT (%s) DO NOTHING RETURNING true, s.%s",
 						binding->sidecar_sql, names.data, source, columns[0]->name_sql, columns[0]->name_sql);
 
@@ -171,9 +172,12 @@ sidecar_write_sql(const SidecarBinding *binding, SidecarRule rule,
 		const char *comma = i > 1 ? ", " : "";
 		char	   *value;
 
-		value = rule == SIDECAR_FILL && !is_provenance(column) ?
-			psprintf("COALESCE(s.%s, EXCLUDED.%s)", name, name) :
-			psprintf("COALESCE(EXCLUDED.%s, s.%s)", name, name);
+		if (rule == SIDECAR_FILL && !is_provenance(column))
+			value = psprintf("COALESCE(s.%s, EXCLUDED.%s)", name, name);
+		else if (rule == SIDECAR_OVERWRITE_OTHER_TIME && !binding->insert_triggers)
+			value = psprintf("EXCLUDED.%s", name);
+		else
+			value = psprintf("COALESCE(EXCLUDED.%s, s.%s)", name, name);
 		appendStringInfo(&set, "%s%s = %s", comma, name, value);
 		appendStringInfo(&merged, "%s%s", comma, value);
 		appendStringInfo(&stored, "%ss.%s", comma, name);
@@ -187,7 +191,7 @@ sidecar_write_sql(const SidecarBinding *binding, SidecarRule rule,
 	switch (rule)
 	{
 		case SIDECAR_OVERWRITE:
-			where = "";
+		case SIDECAR_OVERWRITE_OTHER_TIME:
 			break;
 		case SIDECAR_NEWEST:
 			where = "(s." SIDECAR_COL_TIME " IS NULL OR EXCLUDED." SIDECAR_COL_TIME
@@ -201,15 +205,16 @@ sidecar_write_sql(const SidecarBinding *binding, SidecarRule rule,
 		case SIDECAR_FILL:
 			where = psprintf("(%s) AND ", fillable.len > 0 ? fillable.data : "false");
 			break;
-		case SIDECAR_INSERT:
+		case SIDECAR_KEEP:
 			break;
 	}
 
 	return psprintf("INSERT INTO %s AS s (%s) %s ON CONFLICT (%s) DO UPDATE SET %s "
-					"WHERE %spg_catalog.record_image_ne(ROW(%s), ROW(%s)) "
+					"WHERE %s(EXCLUDED." SIDECAR_COL_TIME " OPERATOR(pg_catalog.<>) s." SIDECAR_COL_TIME "%s) "
 					"RETURNING %s, s.%s",
-					binding->sidecar_sql, names.data, source, columns[0]->name_sql,
-					set.data, where, merged.data, stored.data,
+					binding->sidecar_sql, names.data, source, columns[0]->name_sql, set.data, where,
+					rule == SIDECAR_OVERWRITE_OTHER_TIME ? "" :
+					psprintf(" OR pg_catalog.record_image_ne(ROW(%s), ROW(%s))", merged.data, stored.data),
 					binding->returns_xmax ? "s.xmax OPERATOR(pg_catalog.=) 0" : "false", columns[0]->name_sql);
 }
 

@@ -76,6 +76,7 @@ typedef struct SidecarBinding
 	bool		trigger_enabled;	/* outside replication */
 	bool		returns_xmax;	/* by which a new row is told from an updated
 								 * one */
+	bool		insert_triggers;	/* may change what is inserted */
 	TupleDesc	columns;		/* of the sidecar table */
 	const char *schema_sql;		/* of the extension's functions */
 	const char *sidecar_sql;	/* schema.table */
@@ -92,7 +93,11 @@ typedef enum SidecarRule
 	SIDECAR_MOST_CONFIDENT,
 	SIDECAR_FILL,
 	SIDECAR_RULES,
-	SIDECAR_INSERT = SIDECAR_RULES	/* not one: a stored row stays untouched */
+
+	/* What else a statement may do with it */
+	SIDECAR_KEEP = SIDECAR_RULES,	/* nothing: only new rows are stored */
+	SIDECAR_OVERWRITE_OTHER_TIME	/* as overwrite, if it has another time;
+									 * all columns are given by all records */
 } SidecarRule;
 
 /* A column of a record */

@@ -23,7 +23,7 @@
 #include "sidecar.h"
 
 /* Beside the rules' statements: the query that looks whether all is stored */
-#define COMPARISON (SIDECAR_INSERT + 1)
+#define COMPARISON (SIDECAR_OVERWRITE_OTHER_TIME + 1)
 
 /*
  * A statement over the columns given, because a shorter one starts faster.
@@ -179,10 +179,11 @@ store_record(UpsertState *state, const SidecarBinding *binding,
 	int			time = state->time;
 	bool		time_given = nulls[time] != 'n';
 	const char *outcome = "unchanged";
-	SPIPlanPtr	insert = NULL;
-	SPIPlanPtr	write;
+	SPIPlanPtr	writes[3];
+	int			nwrites = 0;
 	SPIPlanPtr	compare = NULL;
 	bool		look_first;
+	bool		written = false;
 
 	/*
 	 * Records that are sent again are seldom alone.  Looking first takes no
@@ -217,13 +218,21 @@ store_record(UpsertState *state, const SidecarBinding *binding,
 		nulls[time] = ' ';
 	}
 	if (!binding->returns_xmax)
-		insert = get_plan(state, binding, SIDECAR_INSERT, nulls);
-	write = get_plan(state, binding, rule, nulls);
+		writes[nwrites++] = get_plan(state, binding, SIDECAR_KEEP, nulls);
+
+	/*
+	 * What has another time need not be compared, and the comparison is what
+	 * makes a statement slow to start.
+	 */
+	if (rule == SIDECAR_OVERWRITE)
+		writes[nwrites++] = get_plan(state, binding, SIDECAR_OVERWRITE_OTHER_TIME, nulls);
+	writes[nwrites++] = get_plan(state, binding, rule, nulls);
 
 	if (!look_first || execute(compare, SPI_OK_SELECT, values, nulls) != 1)
 	{
-		if ((insert != NULL && execute(insert, SPI_OK_INSERT_RETURNING, values, nulls) == 1) ||
-			execute(write, SPI_OK_INSERT_RETURNING, values, nulls) == 1)
+		for (int i = 0; i < nwrites && !written; i++)
+			written = execute(writes[i], SPI_OK_INSERT_RETURNING, values, nulls) == 1;
+		if (written)
 		{
 			bool		isnull;
 			Datum		inserted = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
