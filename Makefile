@@ -5,16 +5,18 @@ MODULE_big = sidecar
 OBJS = \
 	src/batch.o \
 	src/binding.o \
+	src/convert.o \
 	src/inbox.o \
 	src/query.o \
 	src/record.o \
+	src/reject.o \
 	src/report.o \
 	src/sidecar.o \
 	src/trigger.o \
 	src/upsert.o
 PG_CPPFLAGS = -DSIDECAR_VERSION='"$(EXTVERSION)"'
 
-DATA = sidecar--$(EXTVERSION).sql
+DATA = $(wildcard sidecar--*.sql)
 PGFILEDESC = "sidecar - enrichment data beside master data"
 
 REGRESS = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
@@ -29,3 +31,10 @@ PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
 $(OBJS): $(wildcard src/*.h) sidecar.control
+
+# what the PGXN client installs, and PGXN takes; its versions have three numbers
+DISTNAME = sidecar-$(EXTVERSION).0
+dist:
+	git archive --format=zip --prefix=$(DISTNAME)/ --output=$(DISTNAME).zip HEAD
+
+.PHONY: dist

@@ -53,12 +53,14 @@ sidecar_expand(const char *template, const SidecarBinding *binding)
 	initStringInfo(&sql);
 	while (*template != '\0')
 	{
+		size_t		length = strcspn(template, "{");
 		int			i;
 
+		appendBinaryStringInfo(&sql, template, (int) length);
+		template += length;
 		for (i = 0; i < lengthof(words); i++)
 		{
-			size_t		length = strlen(words[i].word);
-
+			length = strlen(words[i].word);
 			if (strncmp(template, words[i].word, length) == 0)
 			{
 				appendStringInfoString(&sql, words[i].text);
@@ -66,7 +68,8 @@ sidecar_expand(const char *template, const SidecarBinding *binding)
 				break;
 			}
 		}
-		if (i == lengthof(words))
+		/* an array's */
+		if (i == lengthof(words) && *template == '{')
 			appendStringInfoChar(&sql, *template++);
 	}
 	return sql.data;

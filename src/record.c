@@ -30,6 +30,7 @@ static const char *const rule_names[SIDECAR_RULES] = {
 	"overwrite", "newest", "most_confident", "fill"
 };
 
+static const char *rule_sql(SidecarRule rule, SidecarColumn **columns, int ncolumns);
 static bool is_provenance(const SidecarColumn *column);
 
 /*
@@ -150,15 +151,11 @@ sidecar_write_sql(const SidecarBinding *binding, SidecarRule rule,
 	StringInfoData set;
 	StringInfoData stored;
 	StringInfoData merged;
-	StringInfoData fillable;
-	const char *where = "";
-	bool		scored = false;
 
 	initStringInfo(&names);
 	initStringInfo(&set);
 	initStringInfo(&stored);
 	initStringInfo(&merged);
-	initStringInfo(&fillable);
 	for (int i = 0; i < ncolumns; i++)
 		appendStringInfo(&names, "%s%s", i > 0 ? ", " : "", columns[i]->name_sql);
 	if (rule == SIDECAR_KEEP)
@@ -167,12 +164,11 @@ sidecar_write_sql(const SidecarBinding *binding, SidecarRule rule,
 
 	for (int i = 1; i < ncolumns; i++)
 	{
-		const SidecarColumn *column = columns[i];
-		const char *name = column->name_sql;
+		const char *name = columns[i]->name_sql;
 		const char *comma = i > 1 ? ", " : "";
 		char	   *value;
 
-		if (rule == SIDECAR_FILL && !is_provenance(column))
+		if (rule == SIDECAR_FILL && !is_provenance(columns[i]))
 			value = psprintf("COALESCE(s.%s, EXCLUDED.%s)", name, name);
 		else if (rule == SIDECAR_OVERWRITE_OTHER_TIME && !binding->insert_triggers)
 			value = psprintf("EXCLUDED.%s", name);
@@ -181,41 +177,52 @@ sidecar_write_sql(const SidecarBinding *binding, SidecarRule rule,
 		appendStringInfo(&set, "%s%s = %s", comma, name, value);
 		appendStringInfo(&merged, "%s%s", comma, value);
 		appendStringInfo(&stored, "%ss.%s", comma, name);
-		if (strcmp(column->name, SIDECAR_COL_SCORE) == 0)
-			scored = true;
-		if (!is_provenance(column))
-			appendStringInfo(&fillable, "%ss.%s IS NULL AND EXCLUDED.%s IS NOT NULL",
-							 fillable.len > 0 ? " OR " : "", name, name);
 	}
-
-	switch (rule)
-	{
-		case SIDECAR_OVERWRITE:
-		case SIDECAR_OVERWRITE_OTHER_TIME:
-			break;
-		case SIDECAR_NEWEST:
-			where = "(s." SIDECAR_COL_TIME " IS NULL OR EXCLUDED." SIDECAR_COL_TIME
-				" OPERATOR(pg_catalog.>=) s." SIDECAR_COL_TIME ") AND ";
-			break;
-		case SIDECAR_MOST_CONFIDENT:
-			where = scored ? "(s." SIDECAR_COL_SCORE " IS NULL OR EXCLUDED." SIDECAR_COL_SCORE
-				" OPERATOR(pg_catalog.>=) s." SIDECAR_COL_SCORE ") AND " :
-				"s." SIDECAR_COL_SCORE " IS NULL AND ";
-			break;
-		case SIDECAR_FILL:
-			where = psprintf("(%s) AND ", fillable.len > 0 ? fillable.data : "false");
-			break;
-		case SIDECAR_KEEP:
-			break;
-	}
-
 	return psprintf("INSERT INTO %s AS s (%s) %s ON CONFLICT (%s) DO UPDATE SET %s "
 					"WHERE %s(EXCLUDED." SIDECAR_COL_TIME " OPERATOR(pg_catalog.<>) s." SIDECAR_COL_TIME "%s) "
 					"RETURNING %s, s.%s",
-					binding->sidecar_sql, names.data, source, columns[0]->name_sql, set.data, where,
+					binding->sidecar_sql, names.data, source, columns[0]->name_sql, set.data,
+					rule_sql(rule, columns, ncolumns),
 					rule == SIDECAR_OVERWRITE_OTHER_TIME ? "" :
 					psprintf(" OR pg_catalog.record_image_ne(ROW(%s), ROW(%s))", merged.data, stored.data),
 					binding->returns_xmax ? "s.xmax OPERATOR(pg_catalog.=) 0" : "false", columns[0]->name_sql);
+}
+
+/*
+ * The condition under which the rule lets a record change the stored row, with
+ * an AND after it; empty if it always does.
+ */
+static const char *
+rule_sql(SidecarRule rule, SidecarColumn **columns, int ncolumns)
+{
+	StringInfoData fillable;
+	bool		scored = false;
+
+	initStringInfo(&fillable);
+	for (int i = 1; i < ncolumns; i++)
+	{
+		const char *name = columns[i]->name_sql;
+
+		if (strcmp(columns[i]->name, SIDECAR_COL_SCORE) == 0)
+			scored = true;
+		if (!is_provenance(columns[i]))
+			appendStringInfo(&fillable, "%ss.%s IS NULL AND EXCLUDED.%s IS NOT NULL",
+							 fillable.len > 0 ? " OR " : "", name, name);
+	}
+	switch (rule)
+	{
+		case SIDECAR_NEWEST:
+			return "(s." SIDECAR_COL_TIME " IS NULL OR EXCLUDED." SIDECAR_COL_TIME
+				" OPERATOR(pg_catalog.>=) s." SIDECAR_COL_TIME ") AND ";
+		case SIDECAR_MOST_CONFIDENT:
+			return scored ? "(s." SIDECAR_COL_SCORE " IS NULL OR EXCLUDED." SIDECAR_COL_SCORE
+				" OPERATOR(pg_catalog.>=) s." SIDECAR_COL_SCORE ") AND " :
+				"s." SIDECAR_COL_SCORE " IS NULL AND ";
+		case SIDECAR_FILL:
+			return psprintf("(%s) AND ", fillable.len > 0 ? fillable.data : "false");
+		default:
+			return "";
+	}
 }
 
 /*

@@ -14,6 +14,7 @@
 
 #include "catalog/namespace.h"
 #include "catalog/pg_namespace.h"
+#include "catalog/pg_statistic.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "lib/stringinfo.h"
@@ -23,6 +24,8 @@
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/rls.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
 
 #include "sidecar.h"
 
@@ -60,6 +63,7 @@ static void report_of_entity(FunctionCallInfo fcinfo, int entity, const char *te
 							 int nargs, const Oid *types, const char *const *names);
 static void require_argument(FunctionCallInfo fcinfo, int i, const char *name);
 static void summarize_statistics(FunctionCallInfo fcinfo, SidecarBinding *binding, Datum *thresholds);
+static void read_times(Oid sidecar, Datum *values, char *nulls);
 static Datum estimated_rows(const char *sql);
 static bool counts_are_enough(const SidecarBinding *binding);
 static bool rejects_readable(void);
@@ -171,15 +175,15 @@ sidecar_summary(PG_FUNCTION_ARGS)
 
 /*
  * A row of sidecar_summary() for which no table is read: the planner's own
- * estimates, from the statistics that ANALYZE gathered, and from their
- * histogram the first and the last time.  statistics_at is when the older of
- * the two tables was analyzed, NULL if one never was.
+ * estimates, from the statistics that ANALYZE gathered, and the first and the
+ * last time in them.  statistics_at is when the older of the two tables was
+ * analyzed, NULL if one never was.
  */
 static void
 summarize_statistics(FunctionCallInfo fcinfo, SidecarBinding *binding, Datum *thresholds)
 {
-	static const Oid types[] = {INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID};
-	const char *queries[lengthof(types)] = {
+	static const Oid types[] = {INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, TIMESTAMPOID, TIMESTAMPOID};
+	const char *queries[] = {
 		OidIsValid(binding->master) ? "{master} m" : NULL,
 		OidIsValid(binding->master) ? "{sidecar} s" : NULL,
 		psprintf("{sidecar} s WHERE s.last_enriched_at OPERATOR(pg_catalog.<) (pg_catalog.now() OPERATOR(pg_catalog.-) CAST(%s AS pg_catalog.interval))",
@@ -189,62 +193,104 @@ summarize_statistics(FunctionCallInfo fcinfo, SidecarBinding *binding, Datum *th
 		"{sidecar} s WHERE s.last_enriched_at IS NULL",
 		rejects_readable() ? SIDECAR_SCHEMA "." SIDECAR_REJECTS " r WHERE r.entity OPERATOR(pg_catalog.=) {entity}" : NULL
 	};
+#define ANALYZED "GREATEST(pg_catalog.pg_stat_get_last_analyze_time(%u), pg_catalog.pg_stat_get_last_autoanalyze_time(%u))"
 	static const char row[] =
-	"SELECT CAST({entity} AS pg_catalog.text), $1, e.enriched, " PERCENT("e.enriched", "$1") ", $3, $4, $5, $6, "
-	"CAST(pg_catalog.min(t.time) AS pg_catalog.timestamp), CAST(pg_catalog.max(t.time) AS pg_catalog.timestamp), a.analyzed "
+	"SELECT CAST({entity} AS pg_catalog.text), $1, e.enriched, " PERCENT("e.enriched", "$1") ", $3, $4, $5, $6, $7, $8, "
+	"CASE WHEN a.sidecar IS NOT NULL AND a.master IS NOT NULL THEN LEAST(a.sidecar, a.master) END "
 	"FROM (SELECT CASE WHEN $2 OPERATOR(pg_catalog.>) $1 THEN $1 ELSE $2 END) e (enriched), "
-	"(SELECT CASE WHEN pg_catalog.count(analyzed) OPERATOR(pg_catalog.=) pg_catalog.count(*) THEN pg_catalog.min(analyzed) END "
-	"FROM (SELECT GREATEST(pg_catalog.pg_stat_get_last_analyze_time(c.oid), pg_catalog.pg_stat_get_last_autoanalyze_time(c.oid)) AS analyzed "
-	"FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) ANY (ARRAY[%u, %u])) c) a (analyzed) "
-	"LEFT JOIN LATERAL (SELECT pg_catalog.unnest(CAST(CAST(v.bounds AS pg_catalog.text) AS pg_catalog.timestamp[])) "
-	"FROM pg_catalog.pg_stats p, LATERAL (VALUES (p.histogram_bounds), (p.most_common_vals)) v (bounds) "
-	"WHERE p.tablename OPERATOR(pg_catalog.=) (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) %u) "
-	"AND p.schemaname OPERATOR(pg_catalog.=) (SELECT n.nspname FROM pg_catalog.pg_namespace n WHERE n.oid OPERATOR(pg_catalog.=) %u) "
-	"AND p.attname OPERATOR(pg_catalog.=) 'last_enriched_at') t (time) ON true GROUP BY e.enriched, a.analyzed";
+	"(SELECT " ANALYZED ", " ANALYZED ") a (sidecar, master)";
+	Oid			master = OidIsValid(binding->master) ? binding->master : binding->sidecar;
 	Datum		values[lengthof(types)] = {0};
 	char		nulls[lengthof(types)];
 
 	/* the texts are made first: the binding may be another one after a query */
-	char	   *sql = sidecar_expand(psprintf(row, binding->sidecar,
-											  OidIsValid(binding->master) ? binding->master : binding->sidecar,
-											  binding->sidecar, get_rel_namespace(binding->sidecar)),
-									 binding);
+	char	   *sql = sidecar_expand(psprintf(row, binding->sidecar, binding->sidecar, master, master), binding);
 
-	for (int i = 0; i < lengthof(types); i++)
+	memset(nulls, 'n', sizeof(nulls));
+	for (int i = 0; i < lengthof(queries); i++)
 	{
 		if (queries[i] != NULL)
-			queries[i] = sidecar_expand(psprintf("EXPLAIN (FORMAT JSON) SELECT FROM %s", queries[i]), binding);
+			queries[i] = sidecar_expand(psprintf("EXPLAIN SELECT FROM %s", queries[i]), binding);
 	}
-	for (int i = 0; i < lengthof(types); i++)
+	read_times(binding->sidecar, &values[6], &nulls[6]);
+	for (int i = 0; i < lengthof(queries); i++)
 	{
-		nulls[i] = queries[i] == NULL ? 'n' : ' ';
-		if (queries[i] != NULL)
-			values[i] = estimated_rows(queries[i]);
+		if (queries[i] == NULL)
+			continue;
+		nulls[i] = ' ';
+		values[i] = estimated_rows(queries[i]);
 	}
 	sidecar_query(fcinfo, sql, lengthof(types), types, values, nulls);
 }
 
 /*
- * How many rows the planner expects of an EXPLAIN (FORMAT JSON): int8.
+ * Reads the first and the last last_enriched_at that the table's statistics
+ * have, as pg_stats shows them: to those who may see every row's.  values and
+ * nulls, which are 'n' before, have two elements.
+ */
+static void
+read_times(Oid sidecar, Datum *values, char *nulls)
+{
+	static const int kinds[] = {STATISTIC_KIND_HISTOGRAM, STATISTIC_KIND_MCV};
+	AttrNumber	attnum = get_attnum(sidecar, SIDECAR_COL_TIME);
+
+	if ((pg_class_aclcheck(sidecar, GetUserId(), ACL_SELECT) != ACLCHECK_OK &&
+		 pg_attribute_aclcheck(sidecar, attnum, GetUserId(), ACL_SELECT) != ACLCHECK_OK) ||
+		check_enable_rls(sidecar, InvalidOid, true) == RLS_ENABLED)
+		return;
+
+	/* those of the table, and those of its partitions */
+	for (int inherited = 0; inherited < 2; inherited++)
+	{
+		HeapTuple	tuple = SearchSysCache3(STATRELATTINH, ObjectIdGetDatum(sidecar),
+											Int16GetDatum(attnum), BoolGetDatum(inherited));
+
+		if (!HeapTupleIsValid(tuple))
+			continue;
+		for (int k = 0; k < lengthof(kinds); k++)
+		{
+			AttStatsSlot slot;
+
+			if (!get_attstatsslot(&slot, tuple, kinds[k], InvalidOid, ATTSTATSSLOT_VALUES))
+				continue;
+			for (int i = 0; i < slot.nvalues; i++)
+			{
+				Datum		time = slot.valuetype != TIMESTAMPTZOID ? slot.values[i] :
+				DirectFunctionCall1(timestamptz_timestamp, slot.values[i]);
+
+				if (nulls[0] == 'n' || DatumGetTimestamp(time) < DatumGetTimestamp(values[0]))
+					values[0] = time;
+				if (nulls[1] == 'n' || DatumGetTimestamp(time) > DatumGetTimestamp(values[1]))
+					values[1] = time;
+				nulls[0] = nulls[1] = ' ';
+			}
+			free_attstatsslot(&slot);
+		}
+		ReleaseSysCache(tuple);
+	}
+}
+
+/*
+ * How many rows the planner expects, by the first line of an EXPLAIN: int8.
  */
 static Datum
 estimated_rows(const char *sql)
 {
-	static const Oid type = JSONOID;
-	Datum		plan;
-	Datum		rows;
-	bool		isnull;
+	int64		rows = 0;
+	char	   *line;
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute(sql, false, 0) != SPI_OK_UTILITY || SPI_processed != 1)
+	if (SPI_execute(sql, false, 0) != SPI_OK_UTILITY || SPI_processed == 0)
 		elog(ERROR, "SPI_execute failed");
-	plan = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
-	sidecar_query_row("SELECT CAST($1 OPERATOR(pg_catalog.#>>) '{0,Plan,Plan Rows}' AS pg_catalog.int8)",
-					  1, &type, &plan, " ", 1, &rows, &isnull);
+	line = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+
+	/* the last one, because names come before it */
+	while ((line = strstr(line, " rows=")) != NULL)
+		rows = strtoi64(line += strlen(" rows="), NULL, 10);
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");
-	return rows;
+	return Int64GetDatum(rows);
 }
 
 /*

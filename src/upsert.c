@@ -62,6 +62,7 @@ static void read_columns(UpsertState *state, const SidecarBinding *binding,
 						 int ncolumns, char **names, const Oid *types);
 static const char *store_record(UpsertState *state, const SidecarBinding *binding,
 								SidecarRule rule, Datum *values, char *nulls);
+static void check_record(UpsertState *state, Datum *values, const char *nulls);
 static uint64 execute(SPIPlanPtr plan, int expected, Datum *values, const char *nulls);
 static SPIPlanPtr get_plan(UpsertState *state, const SidecarBinding *binding, int which,
 						   const char *nulls);
@@ -191,15 +192,7 @@ store_record(UpsertState *state, const SidecarBinding *binding,
 	 * answer by it who may not write.
 	 */
 	look_first = state->replaying == GetUserId() && time_given && !XactReadOnly;
-	if (nulls[0] == 'n')
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", state->columns[0]->name)));
-	for (int i = 0; i < state->ncolumns; i++)
-	{
-		if (nulls[i] != 'n')
-			sidecar_check_value(state->columns[i], values[i]);
-	}
+	check_record(state, values, nulls);
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
@@ -252,6 +245,23 @@ store_record(UpsertState *state, const SidecarBinding *binding,
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");
 	return outcome;
+}
+
+/*
+ * Raises what is wrong with the values.
+ */
+static void
+check_record(UpsertState *state, Datum *values, const char *nulls)
+{
+	if (nulls[0] == 'n')
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", state->columns[0]->name)));
+	for (int i = 0; i < state->ncolumns; i++)
+	{
+		if (nulls[i] != 'n')
+			sidecar_check_value(state->columns[i], values[i]);
+	}
 }
 
 /*

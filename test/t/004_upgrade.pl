@@ -54,7 +54,6 @@ BEGIN
 END
 \$\$;
 SQL
-edit("$tree/Makefile", sub { s/^DATA = .*/DATA = \$(wildcard sidecar--*.sql)/m });
 my $make = "make -s -C $tree " . ($ENV{PG_CONFIG} ? "PG_CONFIG=$ENV{PG_CONFIG}" : '');
 system("cp $top/sidecar--$current.sql $tree && $make clean >/dev/null && $make >/dev/null && $make install DESTDIR=$temp/dest >/dev/null") == 0
 	or BAIL_OUT('version 9.9 does not build');
