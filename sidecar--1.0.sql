@@ -97,30 +97,24 @@ COMMENT ON FUNCTION @extschema@.sidecar_upsert_person(text, text, text[], jsonb,
 -- Many records
 -- ---------------------------------------------------------------------------
 
-CREATE FUNCTION @extschema@.sidecar_upsert_companies(
-    records jsonb, on_conflict text DEFAULT 'overwrite',
-    OUT record bigint, OUT unique_id text, OUT outcome text, OUT error text)
-RETURNS SETOF record
+CREATE FUNCTION @extschema@.sidecar_upsert_companies(records jsonb, on_conflict text DEFAULT 'overwrite')
+RETURNS TABLE (record bigint, unique_id text, outcome text, error text)
 AS 'MODULE_PATHNAME', 'sidecar_upsert_companies'
 LANGUAGE C;
 
 COMMENT ON FUNCTION @extschema@.sidecar_upsert_companies(jsonb, text) IS
 'stores a JSON array of company records, or one; a row per record tells what became of it; a bad one is rejected and parked, and costs the others nothing';
 
-CREATE FUNCTION @extschema@.sidecar_upsert_people(
-    records jsonb, on_conflict text DEFAULT 'overwrite',
-    OUT record bigint, OUT unique_id text, OUT outcome text, OUT error text)
-RETURNS SETOF record
+CREATE FUNCTION @extschema@.sidecar_upsert_people(records jsonb, on_conflict text DEFAULT 'overwrite')
+RETURNS TABLE (record bigint, unique_id text, outcome text, error text)
 AS 'MODULE_PATHNAME', 'sidecar_upsert_people'
 LANGUAGE C;
 
 COMMENT ON FUNCTION @extschema@.sidecar_upsert_people(jsonb, text) IS
 'stores a JSON array of person records, or one; a row per record tells what became of it; a bad one is rejected and parked, and costs the others nothing';
 
-CREATE FUNCTION @extschema@.sidecar_retry_rejects(
-    max_rows bigint DEFAULT NULL,
-    OUT reject_id bigint, OUT entity text, OUT unique_id text, OUT outcome text, OUT error text)
-RETURNS SETOF record
+CREATE FUNCTION @extschema@.sidecar_retry_rejects(max_rows bigint DEFAULT NULL)
+RETURNS TABLE (reject_id bigint, entity text, unique_id text, outcome text, error text)
 AS 'MODULE_PATHNAME', 'sidecar_retry_rejects'
 LANGUAGE C;
 
@@ -168,9 +162,8 @@ FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.sidecar_inbox_insert();
 -- Reports
 -- ---------------------------------------------------------------------------
 
-CREATE FUNCTION @extschema@.sidecar_coverage(
-    OUT entity text, OUT total bigint, OUT enriched bigint, OUT enrichment_coverage_pct numeric)
-RETURNS SETOF record
+CREATE FUNCTION @extschema@.sidecar_coverage()
+RETURNS TABLE (entity text, total bigint, enriched bigint, enrichment_coverage_pct numeric)
 AS 'MODULE_PATHNAME', 'sidecar_coverage'
 LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 2;
 
@@ -178,106 +171,96 @@ COMMENT ON FUNCTION @extschema@.sidecar_coverage() IS
 'how many masters have enrichment, and which percentage that is, per entity';
 
 CREATE FUNCTION @extschema@.sidecar_summary(
-    older_than interval DEFAULT '90 days', below numeric DEFAULT 70, exact boolean DEFAULT true,
-    OUT entity text, OUT total bigint, OUT enriched bigint, OUT enrichment_coverage_pct numeric,
-    OUT stale bigint, OUT low_confidence bigint, OUT undated bigint, OUT rejected bigint,
-    OUT oldest_enrichment timestamp, OUT latest_enrichment timestamp, OUT statistics_at timestamptz)
-RETURNS SETOF record
+    older_than interval DEFAULT '90 days', below numeric DEFAULT 70, exact boolean DEFAULT true)
+RETURNS TABLE (
+    entity text, total bigint, enriched bigint, enrichment_coverage_pct numeric, stale bigint,
+    low_confidence bigint, undated bigint, rejected bigint, oldest_enrichment timestamp,
+    latest_enrichment timestamp, statistics_at timestamptz)
 AS 'MODULE_PATHNAME', 'sidecar_summary'
 LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 2;
 
 COMMENT ON FUNCTION @extschema@.sidecar_summary(interval, numeric, boolean) IS
 'all of it in a row per entity: coverage, how many rows are stale, of low confidence and undated, how many records are parked; with exact => false all figures are estimates by the statistics of statistics_at, and no table is read';
 
-CREATE FUNCTION @extschema@.sidecar_field_coverage(
-    OUT entity text, OUT field text, OUT filled bigint, OUT filled_pct numeric)
-RETURNS SETOF record
+CREATE FUNCTION @extschema@.sidecar_field_coverage()
+RETURNS TABLE (entity text, field text, filled bigint, filled_pct numeric)
 AS 'MODULE_PATHNAME', 'sidecar_field_coverage'
 LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 20;
 
 COMMENT ON FUNCTION @extschema@.sidecar_field_coverage() IS
 'for each column of the sidecar tables, how many masters have it filled, and which percentage that is';
 
-CREATE FUNCTION @extschema@.sidecar_sources(
-    OUT entity text, OUT enrichment_source text, OUT total_enrichments bigint,
-    OUT avg_confidence numeric, OUT latest_enrichment timestamp)
-RETURNS SETOF record
+CREATE FUNCTION @extschema@.sidecar_sources()
+RETURNS TABLE (
+    entity text, enrichment_source text, total_enrichments bigint, avg_confidence numeric,
+    latest_enrichment timestamp)
 AS 'MODULE_PATHNAME', 'sidecar_sources'
 LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 20;
 
 COMMENT ON FUNCTION @extschema@.sidecar_sources() IS
 'what each source delivered, how confident it was on average and when it last did; most reliable first';
 
-CREATE FUNCTION @extschema@.sidecar_stale_companies(
-    older_than interval DEFAULT '90 days', max_rows bigint DEFAULT NULL,
-    OUT company_unique_id text, OUT company_name text, OUT enrichment_source text,
-    OUT last_enriched_at timestamp, OUT days_since_enrichment numeric)
-RETURNS SETOF record
+CREATE FUNCTION @extschema@.sidecar_stale_companies(older_than interval DEFAULT '90 days', max_rows bigint DEFAULT NULL)
+RETURNS TABLE (
+    company_unique_id text, company_name text, enrichment_source text, last_enriched_at timestamp,
+    days_since_enrichment numeric)
 AS 'MODULE_PATHNAME', 'sidecar_stale_companies'
 LANGUAGE C STABLE PARALLEL RESTRICTED;
 
 COMMENT ON FUNCTION @extschema@.sidecar_stale_companies(interval, bigint) IS
 'companies last enriched longer ago than older_than; oldest first, at most max_rows';
 
-CREATE FUNCTION @extschema@.sidecar_stale_people(
-    older_than interval DEFAULT '90 days', max_rows bigint DEFAULT NULL,
-    OUT person_unique_id text, OUT full_name text, OUT enrichment_source text,
-    OUT last_enriched_at timestamp, OUT days_since_enrichment numeric)
-RETURNS SETOF record
+CREATE FUNCTION @extschema@.sidecar_stale_people(older_than interval DEFAULT '90 days', max_rows bigint DEFAULT NULL)
+RETURNS TABLE (
+    person_unique_id text, full_name text, enrichment_source text, last_enriched_at timestamp,
+    days_since_enrichment numeric)
 AS 'MODULE_PATHNAME', 'sidecar_stale_people'
 LANGUAGE C STABLE PARALLEL RESTRICTED;
 
 COMMENT ON FUNCTION @extschema@.sidecar_stale_people(interval, bigint) IS
 'people last enriched longer ago than older_than; oldest first, at most max_rows';
 
-CREATE FUNCTION @extschema@.sidecar_low_confidence_companies(
-    below numeric DEFAULT 70, max_rows bigint DEFAULT NULL,
-    OUT company_unique_id text, OUT company_name text, OUT enrichment_source text,
-    OUT confidence_score numeric, OUT last_enriched_at timestamp)
-RETURNS SETOF record
+CREATE FUNCTION @extschema@.sidecar_low_confidence_companies(below numeric DEFAULT 70, max_rows bigint DEFAULT NULL)
+RETURNS TABLE (
+    company_unique_id text, company_name text, enrichment_source text, confidence_score numeric,
+    last_enriched_at timestamp)
 AS 'MODULE_PATHNAME', 'sidecar_low_confidence_companies'
 LANGUAGE C STABLE PARALLEL RESTRICTED;
 
 COMMENT ON FUNCTION @extschema@.sidecar_low_confidence_companies(numeric, bigint) IS
 'companies whose confidence_score is below the threshold; lowest first, at most max_rows';
 
-CREATE FUNCTION @extschema@.sidecar_low_confidence_people(
-    below numeric DEFAULT 70, max_rows bigint DEFAULT NULL,
-    OUT person_unique_id text, OUT full_name text, OUT enrichment_source text,
-    OUT confidence_score numeric, OUT last_enriched_at timestamp)
-RETURNS SETOF record
+CREATE FUNCTION @extschema@.sidecar_low_confidence_people(below numeric DEFAULT 70, max_rows bigint DEFAULT NULL)
+RETURNS TABLE (
+    person_unique_id text, full_name text, enrichment_source text, confidence_score numeric,
+    last_enriched_at timestamp)
 AS 'MODULE_PATHNAME', 'sidecar_low_confidence_people'
 LANGUAGE C STABLE PARALLEL RESTRICTED;
 
 COMMENT ON FUNCTION @extschema@.sidecar_low_confidence_people(numeric, bigint) IS
 'people whose confidence_score is below the threshold; lowest first, at most max_rows';
 
-CREATE FUNCTION @extschema@.sidecar_missing_companies(
-    max_rows bigint DEFAULT NULL,
-    OUT company_unique_id text, OUT company_name text)
-RETURNS SETOF record
+CREATE FUNCTION @extschema@.sidecar_missing_companies(max_rows bigint DEFAULT NULL)
+RETURNS TABLE (company_unique_id text, company_name text)
 AS 'MODULE_PATHNAME', 'sidecar_missing_companies'
 LANGUAGE C STABLE PARALLEL RESTRICTED;
 
 COMMENT ON FUNCTION @extschema@.sidecar_missing_companies(bigint) IS
 'companies that have no enrichment yet, in no particular order, at most max_rows';
 
-CREATE FUNCTION @extschema@.sidecar_missing_people(
-    max_rows bigint DEFAULT NULL,
-    OUT person_unique_id text, OUT full_name text)
-RETURNS SETOF record
+CREATE FUNCTION @extschema@.sidecar_missing_people(max_rows bigint DEFAULT NULL)
+RETURNS TABLE (person_unique_id text, full_name text)
 AS 'MODULE_PATHNAME', 'sidecar_missing_people'
 LANGUAGE C STABLE PARALLEL RESTRICTED;
 
 COMMENT ON FUNCTION @extschema@.sidecar_missing_people(bigint) IS
 'people who have no enrichment yet, in no particular order, at most max_rows';
 
-CREATE FUNCTION @extschema@.sidecar_status(
-    OUT entity text, OUT sidecar_table text, OUT master_table text,
-    OUT foreign_key_present boolean, OUT foreign_key_validated boolean, OUT orphan_rows bigint,
-    OUT trigger_enabled boolean, OUT missing_indexes text[], OUT rejects_parked bigint,
-    OUT to_do text[])
-RETURNS SETOF record
+CREATE FUNCTION @extschema@.sidecar_status()
+RETURNS TABLE (
+    entity text, sidecar_table text, master_table text, foreign_key_present boolean,
+    foreign_key_validated boolean, orphan_rows bigint, trigger_enabled boolean,
+    missing_indexes text[], rejects_parked bigint, to_do text[])
 AS 'MODULE_PATHNAME', 'sidecar_status'
 LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 2;
 
@@ -289,11 +272,10 @@ COMMENT ON FUNCTION @extschema@.sidecar_status() IS
 -- Installation: what there should be, what there is, and making the rest
 -- ---------------------------------------------------------------------------
 
-CREATE FUNCTION @extschema@.sidecar_entity_bindings(
-    OUT entity text, OUT sidecar_name text, OUT key_column text, OUT trigger_name text,
-    OUT trigger_function text, OUT foreign_key text, OUT master_name text, OUT master_key text,
-    OUT sidecar regclass, OUT master regclass)
-RETURNS SETOF record
+CREATE FUNCTION @extschema@.sidecar_entity_bindings()
+RETURNS TABLE (
+    entity text, sidecar_name text, key_column text, trigger_name text, trigger_function text,
+    foreign_key text, master_name text, master_key text, sidecar regclass, master regclass)
 AS 'MODULE_PATHNAME', 'sidecar_entity_bindings'
 LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 2;
 
@@ -309,10 +291,10 @@ COMMENT ON FUNCTION @extschema@.sidecar_entity_bindings() IS
 --   violations  a query that counts the rows which keep a constraint from
 --               being valid
 --   replaces    the trigger function that a replaced trigger called
-CREATE FUNCTION @extschema@.sidecar_objects(
-    OUT "position" integer, OUT entity text, OUT kind text, OUT object text, OUT state text,
-    OUT command text, OUT hint text, OUT violations text, OUT replaces regprocedure)
-RETURNS SETOF record
+CREATE FUNCTION @extschema@.sidecar_objects()
+RETURNS TABLE (
+    "position" integer, entity text, kind text, object text, state text, command text, hint text,
+    violations text, replaces regprocedure)
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 60
 SET search_path = pg_catalog, pg_temp
 AS $sql$
@@ -587,9 +569,8 @@ $sql$;
 COMMENT ON FUNCTION @extschema@.sidecar_objects() IS
 'every object that the extension works with, its state, and the command that makes it: what sidecar_install() would do';
 
-CREATE FUNCTION @extschema@.sidecar_install(
-    OUT object text, OUT outcome text, OUT hint text)
-RETURNS SETOF record
+CREATE FUNCTION @extschema@.sidecar_install()
+RETURNS TABLE (object text, outcome text, hint text)
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 -- row security must not hide a row from a constraint's check: it fails loudly instead
@@ -677,9 +658,8 @@ $plpgsql$;
 COMMENT ON FUNCTION @extschema@.sidecar_install() IS
 'makes whatever is missing of schema, tables, indexes, checks, triggers and foreign keys; tells per object whether it was created, present, replaced or is waiting';
 
-CREATE FUNCTION @extschema@.sidecar_create_masters(
-    OUT object text, OUT outcome text, OUT hint text)
-RETURNS SETOF record
+CREATE FUNCTION @extschema@.sidecar_create_masters()
+RETURNS TABLE (object text, outcome text, hint text)
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $plpgsql$
