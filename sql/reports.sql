@@ -223,6 +223,10 @@ SET LOCAL min_parallel_table_scan_size = 0;
 SET LOCAL min_parallel_index_scan_size = 0;
 SELECT * FROM compare() WHERE report ~ 'company';
 SELECT entity, master_table, to_do FROM sidecar_status() WHERE entity = 'company';
+-- a master that has no key does not count
+ALTER TABLE marketing.company_master ALTER company_unique_id DROP NOT NULL;
+INSERT INTO marketing.company_master (company_unique_id, company_name) VALUES (NULL, 'None'), (NULL, 'None either');
+SELECT * FROM compare() WHERE report = 'company coverage';
 ROLLBACK;
 
 DROP EXTENSION sidecar CASCADE;

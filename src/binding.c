@@ -65,6 +65,7 @@ static Oid	trigger_function(const SidecarEntity *entity, Oid schema);
 static List *tables_with_trigger(Oid function);
 static void bind_sidecar(SidecarBinding *binding, Relation rel, Oid function);
 static void bind_master(SidecarBinding *binding, Relation rel);
+static bool column_not_null(Oid relid, AttrNumber attnum);
 static const char *relation_sql(Oid relid);
 static void forget_all(void);
 static void forget_if_trigger_came(void);
@@ -404,6 +405,7 @@ bind_master(SidecarBinding *binding, Relation rel)
 	const SidecarEntity *entity = binding->entity;
 	AttrNumber	key = get_attnum(binding->sidecar, entity->key);
 	bool		by_name = false;
+	bool		key_not_null = false;
 	ListCell   *lc;
 
 	foreach(lc, RelationGetFKeyList(rel))
@@ -429,6 +431,7 @@ bind_master(SidecarBinding *binding, Relation rel)
 				binding->key_validated = con->convalidated;
 				binding->master_key_sql =
 					quote_identifier(get_attname(fk->confrelid, fk->confkey[0], false));
+				key_not_null = column_not_null(fk->confrelid, fk->confkey[0]);
 			}
 		}
 		ReleaseSysCache(tuple);
@@ -436,9 +439,27 @@ bind_master(SidecarBinding *binding, Relation rel)
 	if (OidIsValid(binding->master))
 	{
 		binding->master_sql = relation_sql(binding->master);
+		binding->master_count_sql = key_not_null ? "pg_catalog.count(*)" :
+			psprintf("pg_catalog.count(m.%s)", binding->master_key_sql);
 		if (get_attnum(binding->master, entity->name) != InvalidAttrNumber)
 			binding->name_sql = quote_identifier(entity->name);
 	}
+}
+
+/*
+ * True of a column that a NOT NULL constraint or a primary key has.
+ */
+static bool
+column_not_null(Oid relid, AttrNumber attnum)
+{
+	HeapTuple	tuple = SearchSysCache2(ATTNUM, ObjectIdGetDatum(relid), Int16GetDatum(attnum));
+	bool		not_null;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for column %d of relation %u", attnum, relid);
+	not_null = ((Form_pg_attribute) GETSTRUCT(tuple))->attnotnull;
+	ReleaseSysCache(tuple);
+	return not_null;
 }
 
 /*

@@ -27,10 +27,10 @@ static ParamListInfo make_params(int nargs, const Oid *types, const Datum *value
 								 const char *nulls);
 
 /*
- * Replaces {entity}, {schema}, {sidecar}, {key}, {master}, {master_key} and
- * {name} by what they are for this binding, quoted for where they stand:
- * {entity} is a literal, {name} an expression over "m" (NULL where the master
- * has no such column).  The result is palloc'd.
+ * Replaces {entity}, {schema}, {sidecar}, {key}, {master}, {master_key},
+ * {master_count} and {name} by what they are for this binding, quoted for where
+ * they stand: {entity} is a literal, {master_count} and {name} are expressions
+ * over "m" (NULL where the master has no such column).  The result is palloc'd.
  */
 char	   *
 sidecar_expand(const char *template, const SidecarBinding *binding)
@@ -46,6 +46,7 @@ sidecar_expand(const char *template, const SidecarBinding *binding)
 		{"{key}", quote_identifier(binding->entity->key)},
 		{"{master}", binding->master_sql},
 		{"{master_key}", binding->master_key_sql},
+		{"{master_count}", binding->master_count_sql},
 		{"{name}", binding->name_sql ? psprintf("m.%s", binding->name_sql) : "NULL"},
 	};
 	StringInfoData sql;

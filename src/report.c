@@ -100,7 +100,7 @@ sidecar_coverage(PG_FUNCTION_ARGS)
 		if (!OidIsValid(binding->master))
 			from = "(VALUES (CAST(NULL AS pg_catalog.int8), CAST(NULL AS pg_catalog.int8))) c (total, enriched)";
 		else if (counts_are_enough(binding))
-			from = "(SELECT pg_catalog.count(m.{master_key}) AS total FROM {master} m) m, "
+			from = "(SELECT {master_count} AS total FROM {master} m) m, "
 				"(SELECT pg_catalog.count(*) AS enriched FROM {sidecar} s) s";
 		else
 			from = "(SELECT pg_catalog.count(m.{master_key}) AS total, pg_catalog.count(s.{key}) AS enriched "
@@ -157,7 +157,7 @@ sidecar_summary(PG_FUNCTION_ARGS)
 			from = psprintf("(SELECT CAST(NULL AS pg_catalog.int8) AS total, pg_catalog.count(*) AS present, CAST(NULL AS pg_catalog.int8) AS enriched, %s FROM {sidecar} s) c",
 							of_rows);
 		else if (counts_are_enough(binding))
-			from = psprintf("(SELECT pg_catalog.count(m.{master_key}) AS total FROM {master} m) m, "
+			from = psprintf("(SELECT {master_count} AS total FROM {master} m) m, "
 							"(SELECT pg_catalog.count(*) AS present, pg_catalog.count(*) AS enriched, %s FROM {sidecar} s) s", of_rows);
 		else
 			from = psprintf("(SELECT pg_catalog.count(m.{master_key}) AS total, pg_catalog.count(s.{key}) AS present, pg_catalog.count(s.{key}) AS enriched, %s "
@@ -337,7 +337,7 @@ sidecar_field_coverage(PG_FUNCTION_ARGS)
 						 counts.data,
 						 join ? "{master} m JOIN " MASTER_JOIN_SIDECAR : "{sidecar} s",
 						 OidIsValid(binding->master) ?
-						 "SELECT pg_catalog.count(m.{master_key}) AS total FROM {master} m" :
+						 "SELECT {master_count} AS total FROM {master} m" :
 						 "SELECT CAST(NULL AS pg_catalog.int8) AS total",
 						 fields.data);
 		sidecar_query(fcinfo, sidecar_expand(sql.data, binding), 0, NULL, NULL, NULL);

@@ -82,6 +82,7 @@ typedef struct SidecarBinding
 	const char *sidecar_sql;	/* schema.table */
 	const char *master_sql;		/* schema.table */
 	const char *master_key_sql; /* column */
+	const char *master_count_sql;	/* how many keys there are in "m" */
 	const char *name_sql;		/* column, or NULL: the master has none */
 } SidecarBinding;
 
