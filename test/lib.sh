@@ -114,6 +114,9 @@ sandbox() {
 	exit $rc
 }
 
+# our_files: the names of our C files, as a regular expression's alternatives
+our_files() { basename -s .c "$top"/src/*.c | paste -sd '|'; }
+
 # build [VARIABLE=VALUE...]: compiles without a warning, installs into $work.
 build() {
 	say "building for PostgreSQL $PG_MAJOR"
