@@ -1,3 +1,5 @@
+\pset columns 120
+\pset expanded auto
 \echo
 \echo '-- promotion: what is in the masters, and what stayed in intake'
 SELECT 'company' AS entity, (SELECT count(*) FROM marketing.company_master) AS promoted, (SELECT count(*) FROM intake.company_raw_intake) AS kept
@@ -14,13 +16,13 @@ SELECT * FROM sidecar_field_coverage();
 \echo '-- sidecar_sources(): which sources are most reliable'
 SELECT entity, enrichment_source, total_enrichments, round(avg_confidence, 2) AS avg_confidence, latest_enrichment FROM sidecar_sources();
 \echo '-- sidecar_stale_companies(): not enriched in 90 days'
-SELECT * FROM sidecar_stale_companies();
+SELECT company_name, enrichment_source, last_enriched_at, days_since_enrichment FROM sidecar_stale_companies();
 \echo '-- sidecar_stale_people()'
-SELECT * FROM sidecar_stale_people();
+SELECT full_name, enrichment_source, last_enriched_at, days_since_enrichment FROM sidecar_stale_people();
 \echo '-- sidecar_low_confidence_companies(max_rows => 5): confidence below 70'
-SELECT * FROM sidecar_low_confidence_companies(max_rows => 5);
+SELECT company_name, enrichment_source, confidence_score, last_enriched_at FROM sidecar_low_confidence_companies(max_rows => 5);
 \echo '-- sidecar_low_confidence_people()'
-SELECT * FROM sidecar_low_confidence_people();
+SELECT full_name, enrichment_source, confidence_score, last_enriched_at FROM sidecar_low_confidence_people();
 \echo '-- sidecar_missing_people(5)'
 SELECT * FROM sidecar_missing_people(5);
 \echo '-- sidecar_status(): is all as it should be'
