@@ -53,9 +53,9 @@ static const char object_summary[] =
 "CASE WHEN o.state OPERATOR(pg_catalog.=) ANY ('{missing,replace}') THEN 'SELECT sidecar_install()' ELSE o.hint END) "
 "ORDER BY o.position) FILTER (WHERE o.state OPERATOR(pg_catalog.<>) 'present' OR o.hint IS NOT NULL), '{}') "
 "OPERATOR(pg_catalog.||) CASE WHEN $1 OPERATOR(pg_catalog.>) 0 THEN "
-"ARRAY[pg_catalog.format('%s rows have no master: delete them, or load their masters', $1)] END "
+"ARRAY[pg_catalog.format('rows without a master: %s; delete them, or load their masters', $1)] END "
 "OPERATOR(pg_catalog.||) CASE WHEN $2 OPERATOR(pg_catalog.>) 0 THEN "
-"ARRAY[pg_catalog.format('%s records are parked in " SIDECAR_SCHEMA "." SIDECAR_REJECTS ": see their errors, then SELECT * FROM sidecar_retry_rejects()', $2)] END "
+"ARRAY[pg_catalog.format('records parked in " SIDECAR_SCHEMA "." SIDECAR_REJECTS ": %s; see their errors, then SELECT * FROM sidecar_retry_rejects()', $2)] END "
 "FROM {schema}.sidecar_objects() o "
 "WHERE o.entity OPERATOR(pg_catalog.=) {entity}";
 
