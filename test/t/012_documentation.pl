@@ -18,7 +18,7 @@ my $examples = 0;
 foreach my $page (@pages)
 {
 	my $text = slurp_file("$top/$page");
-	my $db = $page =~ s/\W+/_/gr;
+	my $db = lc $page =~ s/\W+/_/gr;
 	$node->safe_psql('postgres', "CREATE DATABASE $db");
 	local %ENV = (%ENV, PGHOST => $node->host, PGPORT => $node->port, PGDATABASE => $db);
 	my ($out, $err) = run_command([ "$top/test/examples", "$top/$page" ]);
