@@ -145,14 +145,17 @@ SELECT send('98-7654321');
 ROLLBACK;
 DROP OWNED BY regress_sidecar_reader;
 DROP ROLE regress_sidecar_reader;
--- a value that a trigger takes away was not given
-CREATE FUNCTION scrub() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.ein_number := NULL; RETURN NEW; END $$;
+-- a value that a trigger takes away was not given; it is called once
+CREATE SEQUENCE scrubbed;
+CREATE FUNCTION scrub() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.ein_number := NULL; PERFORM nextval('scrubbed'); RETURN NEW; END $$;
 CREATE TRIGGER scrub BEFORE INSERT ON marketing.company_sidecar FOR EACH ROW EXECUTE FUNCTION scrub();
 SELECT send('77-7777777', 61), send('77-7777777', 63, at => '2026-03-01 00:00:00Z');
+SELECT last_value FROM scrubbed;
 SELECT outcome FROM sidecar_upsert_companies((SELECT jsonb_build_object('company_unique_id', min(company_unique_id), 'ein_number', '1', 'confidence_score', 62) FROM marketing.company_master));
 SELECT ein_number, confidence_score FROM marketing.company_sidecar;
 DROP TRIGGER scrub ON marketing.company_sidecar;
 DROP FUNCTION scrub;
+DROP SEQUENCE scrubbed;
 DROP FUNCTION send;
 DELETE FROM marketing.company_sidecar;
 ALTER TABLE marketing.company_sidecar ALTER confidence_score DROP DEFAULT, ALTER clay_segments DROP DEFAULT;

@@ -381,9 +381,7 @@ bind_sidecar(SidecarBinding *binding, Relation rel, Oid function)
 	binding->sidecar = RelationGetRelid(rel);
 	binding->sidecar_sql = relation_sql(binding->sidecar);
 	binding->returns_xmax = rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE;
-	/* those of partitions are not the table's own */
-	binding->insert_triggers = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ||
-		(rel->trigdesc != NULL && rel->trigdesc->trig_insert_before_row);
+	binding->insert_triggers = rel->trigdesc != NULL && rel->trigdesc->trig_insert_before_row;
 	binding->columns = CreateTupleDescCopyConstr(RelationGetDescr(rel));	/* defaults too */
 	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
 	{

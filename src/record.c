@@ -170,7 +170,7 @@ sidecar_write_sql(const SidecarBinding *binding, SidecarRule rule,
 
 		if (rule == SIDECAR_FILL && !is_provenance(columns[i]))
 			value = psprintf("COALESCE(s.%s, EXCLUDED.%s)", name, name);
-		else if (rule == SIDECAR_OVERWRITE_OTHER_TIME && !binding->insert_triggers)
+		else if (rule == SIDECAR_OVERWRITE_OTHER_TIME)
 			value = psprintf("EXCLUDED.%s", name);
 		else
 			value = psprintf("COALESCE(EXCLUDED.%s, s.%s)", name, name);

@@ -76,7 +76,8 @@ typedef struct SidecarBinding
 	bool		trigger_enabled;	/* outside replication */
 	bool		returns_xmax;	/* by which a new row is told from an updated
 								 * one */
-	bool		insert_triggers;	/* may change what is inserted */
+	bool		insert_triggers;	/* see a row before it is inserted, and
+									 * may change it */
 	TupleDesc	columns;		/* of the sidecar table */
 	const char *schema_sql;		/* of the extension's functions */
 	const char *sidecar_sql;	/* schema.table */
@@ -98,7 +99,8 @@ typedef enum SidecarRule
 	/* What else a statement may do with it */
 	SIDECAR_KEEP = SIDECAR_RULES,	/* nothing: only new rows are stored */
 	SIDECAR_OVERWRITE_OTHER_TIME	/* as overwrite, if it has another time;
-									 * all columns are given by all records */
+									 * of records that give all columns, and
+									 * without insert_triggers */
 } SidecarRule;
 
 /* A column of a record */

@@ -180,7 +180,7 @@ store_record(UpsertState *state, const SidecarBinding *binding,
 	int			time = state->time;
 	bool		time_given = nulls[time] != 'n';
 	const char *outcome = "unchanged";
-	SPIPlanPtr	writes[3];
+	SPIPlanPtr	writes[2];
 	int			nwrites = 0;
 	SPIPlanPtr	compare = NULL;
 	bool		look_first;
@@ -210,14 +210,14 @@ store_record(UpsertState *state, const SidecarBinding *binding,
 		values[time] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
 		nulls[time] = ' ';
 	}
-	if (!binding->returns_xmax)
-		writes[nwrites++] = get_plan(state, binding, SIDECAR_KEEP, nulls);
 
 	/*
 	 * What has another time need not be compared, and the comparison is what
-	 * makes a statement slow to start.
+	 * makes a statement slow to start.  A trigger would be called twice.
 	 */
-	if (rule == SIDECAR_OVERWRITE)
+	if (!binding->returns_xmax)
+		writes[nwrites++] = get_plan(state, binding, SIDECAR_KEEP, nulls);
+	else if (rule == SIDECAR_OVERWRITE && !binding->insert_triggers)
 		writes[nwrites++] = get_plan(state, binding, SIDECAR_OVERWRITE_OTHER_TIME, nulls);
 	writes[nwrites++] = get_plan(state, binding, rule, nulls);
 
