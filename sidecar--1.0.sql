@@ -26,7 +26,10 @@ BEGIN
           AND p.prorettype = 'trigger'::regtype
     LOOP
         EXECUTE format('ALTER FUNCTION %s RENAME TO %I', old,
-                       (SELECT proname || '_replaced' FROM pg_proc WHERE oid = old));
+                       (SELECT p.proname || '_replaced' ||
+                               CASE WHEN EXISTS (SELECT FROM pg_proc o WHERE o.proname = p.proname || '_replaced'
+                                                 AND o.pronamespace = p.pronamespace) THEN '_' || p.oid ELSE '' END
+                        FROM pg_proc p WHERE p.oid = old));
     END LOOP;
 END
 $$;
@@ -51,6 +54,14 @@ LANGUAGE C;
 
 COMMENT ON FUNCTION @extschema@.update_people_sidecar_updated_at() IS
 'trigger BEFORE UPDATE FOR EACH ROW: updated_at becomes now(); the table that carries it is the people sidecar';
+
+-- A table with one of these triggers is where everybody's enrichment goes: a
+-- right, which a table's owner has to hold.  Owners of the database have it, so
+-- that they restore their dumps; others are given it.
+REVOKE EXECUTE ON FUNCTION @extschema@.update_company_sidecar_updated_at(),
+                           @extschema@.update_people_sidecar_updated_at() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.update_company_sidecar_updated_at(),
+                          @extschema@.update_people_sidecar_updated_at() TO pg_database_owner;
 
 
 -- ---------------------------------------------------------------------------
@@ -128,6 +139,9 @@ LANGUAGE C;
 
 COMMENT ON FUNCTION @extschema@.sidecar_inbox_insert() IS
 'trigger of an inbox view, INSTEAD OF INSERT for each row and AFTER INSERT for each statement: stores the rows as the upsert functions do, by the rule overwrite';
+
+REVOKE EXECUTE ON FUNCTION @extschema@.sidecar_inbox_insert() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.sidecar_inbox_insert() TO pg_database_owner;
 
 CREATE VIEW @extschema@.sidecar_company_inbox AS
 SELECT NULL::text AS company_unique_id, NULL::text AS ein_number, NULL::text AS dun_and_bradstreet_number,
@@ -275,12 +289,13 @@ COMMENT ON FUNCTION @extschema@.sidecar_status() IS
 CREATE FUNCTION @extschema@.sidecar_entity_bindings()
 RETURNS TABLE (
     entity text, sidecar_name text, key_column text, trigger_name text, trigger_function text,
-    foreign_key text, master_name text, master_key text, sidecar regclass, master regclass)
+    foreign_key text, master_name text, master_key text, sidecar regclass, master regclass,
+    problem text)
 AS 'MODULE_PATHNAME', 'sidecar_entity_bindings'
 LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 2;
 
 COMMENT ON FUNCTION @extschema@.sidecar_entity_bindings() IS
-'the entities: the names that sidecar_install() uses, and the tables that are their sidecar and master now';
+'the entities: the names that sidecar_install() uses, and the tables that are their sidecar and master now, and why they cannot be used';
 
 -- Every object that the extension works with.
 --
@@ -367,7 +382,7 @@ found AS (
            format('marketing.%I', d.table_name) AS default_name,
            b.sidecar IS NOT NULL AS bound,
            COALESCE(b.sidecar, named.rel) AS rel,
-           c.relkind, c.relpersistence, n.nspname, c.relname,
+           b.problem, c.relkind, c.relpersistence, c.relowner, n.nspname, c.relname,
            COALESCE(quote_ident(n.nspname) || '.' || quote_ident(c.relname),
                     format('marketing.%I', d.table_name)) AS table_sql
     FROM table_definition d
@@ -376,10 +391,31 @@ found AS (
     LEFT JOIN pg_class c ON c.oid = COALESCE(b.sidecar, named.rel)
     LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
 ),
+-- a name is no right: why what is found by its name alone is not touched
+distrusted AS (
+    SELECT f.table_name,
+           format('Its owner %I may not own a sidecar table; if it shall be one: GRANT EXECUTE ON FUNCTION %s TO %1$I, then SELECT sidecar_install()',
+                  pg_get_userbyid(f.relowner), string_agg(p.oid::regprocedure::text, ', ' ORDER BY p.proname)) AS reason
+    FROM found f
+    JOIN binding b ON b.entity = f.entity OR f.entity IS NULL
+    JOIN pg_proc p ON p.proname = b.trigger_function AND p.pronargs = 0
+    JOIN pg_extension e ON e.extnamespace = p.pronamespace AND e.extname = 'sidecar'
+    WHERE f.rel IS NOT NULL AND NOT f.bound
+    GROUP BY f.table_name, f.relowner
+    HAVING NOT bool_or(has_function_privilege(f.relowner, p.oid, 'EXECUTE'))
+),
+-- the tables to work on
+ours AS (
+    SELECT * FROM found f
+    WHERE NOT EXISTS (SELECT FROM distrusted d WHERE d.table_name = f.table_name)
+      AND (f.bound OR f.problem IS NULL)
+),
 -- why a relation that has our table's name is not it
 refusal AS (
     SELECT f.table_name,
            CASE
+               WHEN f.problem IS NOT NULL THEN f.problem
+               ELSE 'It has the name that sidecar needs, but ' || CASE
                WHEN f.relkind NOT IN ('r', 'p') THEN 'it is not a table'
                WHEN f.relpersistence <> 'p' THEN 'it is not a permanent table'
                ELSE (
@@ -394,9 +430,10 @@ refusal AS (
                    WHERE d.table_name = f.table_name
                      AND (format_type(a.atttypid, a.atttypmod) <> d.type
                           OR a.attname IS NULL AND d.column_name = f.key_column))
+               END
            END AS reason
     FROM found f
-    WHERE f.rel IS NOT NULL AND NOT f.bound
+    WHERE f.problem IS NOT NULL OR f.rel IS NOT NULL AND NOT f.bound
 ),
 -- the masters as they are: the referenced one, or else the one of that name
 master AS (
@@ -454,7 +491,8 @@ SELECT 0, NULL, 'schema', 'marketing',
 UNION ALL
 -- the tables
 SELECT 100 + 20 * f.n, f.entity, 'table', f.table_sql,
-       CASE WHEN f.rel IS NULL THEN 'missing' WHEN r.reason IS NOT NULL THEN 'refused' ELSE 'present' END,
+       CASE WHEN d.reason IS NOT NULL THEN 'waiting' WHEN r.reason IS NOT NULL THEN 'refused'
+            WHEN f.rel IS NULL THEN 'missing' ELSE 'present' END,
        format(E'CREATE TABLE %s (\n%s,\n    CONSTRAINT %I PRIMARY KEY (%I));\nCOMMENT ON TABLE %1$s IS %5$L;%6$s',
               f.default_name,
               (SELECT string_agg(format('    %I %s%s', d.column_name, d.type, d.rest), E',\n' ORDER BY d.n)
@@ -462,8 +500,8 @@ SELECT 100 + 20 * f.n, f.entity, 'table', f.table_sql,
               f.table_name || '_pkey', f.key_column, f.description,
               (SELECT string_agg(format(E'\nCOMMENT ON COLUMN %s.%I IS %L', f.default_name, d.column_name, d.description), ';' ORDER BY d.n)
                FROM column_definition d WHERE d.table_name = f.table_name)),
-       r.reason, NULL, NULL
-FROM found f LEFT JOIN refusal r USING (table_name)
+       COALESCE(d.reason, r.reason), NULL, NULL
+FROM found f LEFT JOIN refusal r USING (table_name) LEFT JOIN distrusted d USING (table_name)
 
 UNION ALL
 -- columns that a later version added, or that were dropped
@@ -471,7 +509,7 @@ SELECT 200 + 20 * f.n + d.n, f.entity, 'column', format('%s.%I', f.table_sql, d.
        format(E'ALTER TABLE %s ADD COLUMN %I %s%s;\nCOMMENT ON COLUMN %1$s.%2$I IS %5$L',
               f.table_sql, d.column_name, d.type, d.rest, d.description),
        NULL, NULL, NULL
-FROM found f
+FROM ours f
 JOIN column_definition d USING (table_name)
 WHERE f.rel IS NOT NULL
   AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = f.rel AND a.attname = d.column_name AND NOT a.attisdropped)
@@ -481,7 +519,7 @@ UNION ALL
 SELECT 300 + 20 * f.n, f.entity, 'primary key', f.table_name || '_pkey', 'missing',
        format('ALTER TABLE %s ADD CONSTRAINT %I PRIMARY KEY (%I)', f.table_sql, f.table_name || '_pkey', f.key_column),
        NULL, NULL, NULL
-FROM found f
+FROM ours f
 WHERE f.rel IS NOT NULL
   AND NOT EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
                   WHERE i.indrelid = f.rel AND a.attname = f.key_column AND i.indisunique AND i.indisvalid
@@ -497,7 +535,7 @@ SELECT 400 + 20 * f.n, f.entity, 'check', format('%I on %s', f.table_name || '_c
                 format('stored rows do not meet it: mend them, then ALTER TABLE %s VALIDATE CONSTRAINT %I', f.table_sql, c.conname) END,
        format('SELECT count(*) FROM %s WHERE NOT (confidence_score >= 0 AND confidence_score <= 100)', f.table_sql),
        NULL
-FROM found f
+FROM ours f
 LEFT JOIN pg_constraint c ON c.conrelid = f.rel AND c.contype = 'c' AND c.conname = f.table_name || '_confidence_score_check'
 WHERE f.entity IS NOT NULL
 
@@ -513,7 +551,7 @@ SELECT 500 + 20 * f.n + d.n, f.entity, 'index', format('%I.%I', COALESCE(f.nspna
             WHEN NOT like_it.valid THEN format('REINDEX INDEX CONCURRENTLY %s', like_it.name)
             WHEN taken.what IS NOT NULL THEN format('the name is taken by %s: rename that', taken.what) END,
        NULL, NULL
-FROM found f
+FROM ours f
 JOIN index_definition d USING (table_name)
 LEFT JOIN LATERAL (
     SELECT i.indexrelid::regclass AS name, i.indisvalid AS valid
@@ -540,7 +578,7 @@ SELECT 600 + 20 * f.n, f.entity, 'trigger', format('%I on %s', b.trigger_name, f
         WHERE f.bound AND t.tgrelid = f.rel AND p.proname = b.trigger_function AND t.tgenabled NOT IN ('O', 'A')
         LIMIT 1),
        NULL, old.tgfoid::regprocedure
-FROM found f
+FROM ours f
 JOIN binding b USING (entity)
 LEFT JOIN pg_trigger old ON NOT f.bound AND old.tgrelid = f.rel AND old.tgname = b.trigger_name
 
@@ -559,7 +597,7 @@ SELECT 700 + 20 * f.n, f.entity, 'foreign key', format('%I on %s', b.foreign_key
        format('SELECT count(*) FROM %s s WHERE NOT EXISTS (SELECT FROM %s m WHERE m.%I = s.%I)',
               f.table_sql, m.table_sql, b.master_key, f.key_column),
        NULL
-FROM found f
+FROM ours f
 JOIN binding b USING (entity)
 JOIN master m USING (entity)
 JOIN obstacle o USING (entity)
@@ -594,13 +632,16 @@ BEGIN
             CASE o.state
                 WHEN 'present', 'waiting' THEN
                     outcome := o.state;
+                    IF step = 'table' AND o.state = 'waiting' THEN
+                        RAISE WARNING '% is not touched', o.object USING HINT = o.hint;
+                    END IF;
                 WHEN 'invalid' THEN
                     outcome := 'present';
                 WHEN 'refused' THEN
                     RAISE EXCEPTION USING
                         ERRCODE = 'wrong_object_type',
                         MESSAGE = format('%s cannot serve as a sidecar table', o.object),
-                        DETAIL = format('It has the name that sidecar needs, but %s.', o.hint),
+                        DETAIL = rtrim(o.hint, '.') || '.',
                         HINT = 'Rename it or change it, then try again. Nothing was changed.';
                 ELSE
                     whole := true;

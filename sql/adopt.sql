@@ -150,7 +150,14 @@ ALTER TABLE marketing.people_sidecar OWNER TO regress_sidecar_owner;
 ALTER TABLE marketing.company_master OWNER TO regress_sidecar_owner;
 ALTER TABLE marketing.people_master OWNER TO regress_sidecar_owner;
 ALTER FUNCTION update_company_sidecar_updated_at() OWNER TO regress_sidecar_owner;
+-- an owner has to be given the mark: a name is no right
 CREATE EXTENSION sidecar;
+SELECT object, outcome, hint FROM sidecar_install() WHERE object ~ 'sidecar' AND outcome <> 'present';
+SELECT sidecar_upsert_company('c1');
+\echo :LAST_ERROR_SQLSTATE
+SELECT unnest(to_do) AS to_do FROM sidecar_status() WHERE entity = 'company';
+GRANT EXECUTE ON FUNCTION update_company_sidecar_updated_at(), update_people_sidecar_updated_at() TO regress_sidecar_owner;
+SELECT object, outcome FROM sidecar_install() WHERE outcome <> 'present';
 SELECT relname, pg_get_userbyid(relowner) = 'regress_sidecar_owner' AS own FROM pg_class WHERE relnamespace = 'marketing'::regnamespace AND relname ~ '(company|people)' ORDER BY 1;
 SET ROLE regress_sidecar_owner;
 INSERT INTO marketing.company_master VALUES ('c1', 'Acme');
@@ -220,6 +227,9 @@ ALTER TABLE marketing.company_sidecar ENABLE ROW LEVEL SECURITY;
 CREATE POLICY trap ON marketing.company_sidecar USING (public.sprung());
 RESET ROLE;
 CREATE EXTENSION sidecar;
+SELECT object, outcome FROM sidecar_install() WHERE outcome <> 'present';
+-- nor when somebody trusts him
+GRANT EXECUTE ON FUNCTION public.update_company_sidecar_updated_at() TO regress_sidecar_owner;
 SELECT object, outcome FROM sidecar_install() WHERE outcome <> 'present';
 SELECT * FROM sidecar_coverage() WHERE entity = 'company';
 SELECT entity, foreign_key_validated, orphan_rows FROM sidecar_status() WHERE entity = 'company';

@@ -22,12 +22,16 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/numeric.h"
+#include "utils/rel.h"
 
 #include "batch.h"
 
@@ -89,7 +93,9 @@ sidecar_upsert_people(PG_FUNCTION_ARGS)
 static void
 upsert_many(FunctionCallInfo fcinfo, int entity)
 {
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	static const Oid types[] = {JSONBOID, TEXTOID};
+	static const Oid columns[] = {INT8OID, TEXTOID, TEXTOID, TEXTOID};
+	ReturnSetInfo *rsinfo = sidecar_begin_rows(fcinfo, lengthof(types), types, lengthof(columns), columns);
 	SidecarRule rule = sidecar_rule(PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1));
 	Jsonb	   *input;
 	bool		many;
@@ -130,7 +136,6 @@ upsert_many(FunctionCallInfo fcinfo, int entity)
 			JsonbToJsonbValue(input, &record->json);
 	}
 
-	InitMaterializedSRF(fcinfo, 0);
 	sidecar_store_records(entity, records, nrecords);
 	sidecar_park(entity, records, nrecords);
 	for (int i = 0; i < nrecords; i++)
@@ -165,6 +170,11 @@ sidecar_store_records(int entity, Record *records, int nrecords)
 
 	batch->entity = entity;
 	batch->context = CurrentMemoryContext;
+
+	/* open to the end: what user code runs on the way cannot alter it */
+	batch->table = sidecar_open(&sidecar_entities[entity], RowExclusiveLock);
+	sidecar_require_master(batch->table);
+	LockRelationOid(batch->table->binding->master, AccessShareLock);
 	sidecar_describe_batch(batch);
 	for (int i = 0; i < nrecords; i++)
 	{
@@ -190,6 +200,7 @@ sidecar_store_records(int entity, Record *records, int nrecords)
 	}
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");
+	sidecar_close(batch->table);
 	pfree(order);
 }
 
@@ -349,8 +360,10 @@ run_columns(Batch *batch, Record **records, int nrecords, SidecarColumn **column
 static int
 look_up(Batch *batch, Record **records, int nrecords, bool locked)
 {
-	SidecarBinding *binding = sidecar_bind(&sidecar_entities[batch->entity], RowExclusiveLock);
-	char	   *master_sql = pstrdup(binding->master_sql);
+	const SidecarBinding *binding = batch->table->binding;
+	char	   *sidecar_sql = sidecar_relation_sql(binding->sidecar);
+	char	   *master_sql = sidecar_relation_sql(binding->master);
+	const char *master_key_sql = quote_identifier(get_attname(binding->master, binding->master_key, false));
 	SidecarColumn **columns = palloc(sizeof(SidecarColumn *) * batch->ncolumns);
 	int			ncolumns = run_columns(batch, records, nrecords, columns);
 	char	  **values = palloc(sizeof(char *) * ncolumns);
@@ -373,15 +386,15 @@ look_up(Batch *batch, Record **records, int nrecords, bool locked)
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "SELECT b.\"" SIDECAR_CHUNK_POSITION "\", s.%s IS NULL FROM " SIDECAR_CHUNK_NAME " b "
 					 "LEFT JOIN LATERAL (SELECT * FROM %s s WHERE s.%s OPERATOR(pg_catalog.=) b.%s OFFSET 0) s ON true ",
-					 key, binding->sidecar_sql, key, key);
+					 key, sidecar_sql, key, key);
 	if (batch->look_for_masters)
 		appendStringInfo(&sql, "LEFT JOIN LATERAL (SELECT m.%s FROM %s m WHERE s.%s IS NULL "
 						 "AND m.%s OPERATOR(pg_catalog.=) b.%s OFFSET 0) m ON true ",
-						 binding->master_key_sql, binding->master_sql, key, binding->master_key_sql, key);
+						 master_key_sql, master_sql, key, master_key_sql, key);
 	appendStringInfo(&sql, "WHERE CASE WHEN s.%s IS NOT NULL THEN %s ELSE ", key,
 					 sidecar_same_sql(columns, ncolumns, values));
 	if (batch->look_for_masters)
-		appendStringInfo(&sql, "m.%s IS NULL END", binding->master_key_sql);
+		appendStringInfo(&sql, "m.%s IS NULL END", master_key_sql);
 	else
 		appendStringInfoString(&sql, "false END");
 	query_chunk(batch, chunk, nrecords, sql.data, SPI_OK_SELECT);
@@ -442,16 +455,15 @@ write_records(Batch *batch, Record **records, int nrecords)
 static bool
 write_together(Batch *batch, Record **records, int nrecords)
 {
-	SidecarBinding *binding = sidecar_bind(&sidecar_entities[batch->entity], RowExclusiveLock);
 	SidecarColumn **columns = palloc(sizeof(SidecarColumn *) * batch->ncolumns);
 	int			ncolumns = run_columns(batch, records, nrecords, columns);
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	SidecarRule rule = records[0]->rule;
 	char	   *source = sidecar_chunk_sql(columns, ncolumns);
-	char	   *insert = binding->returns_xmax ? NULL :
-	sidecar_write_sql(binding, SIDECAR_KEEP, columns, ncolumns, source);
-	char	   *write = sidecar_write_sql(binding, rule, columns, ncolumns, source);
+	char	   *insert = sidecar_returns_xmax(batch->table) ? NULL :
+	sidecar_write_sql(batch->table, SIDECAR_KEEP, columns, ncolumns, source);
+	char	   *write = sidecar_write_sql(batch->table, rule, columns, ncolumns, source);
 	volatile bool written = true;
 	Record	  **left = palloc(sizeof(Record *) * nrecords);
 	int			nleft;

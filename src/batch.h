@@ -46,6 +46,7 @@ typedef struct Record
 typedef struct Batch
 {
 	int			entity;
+	SidecarTable *table;		/* open while the call lasts */
 	MemoryContext context;		/* of what lasts as long as the call */
 	MemoryContext spi_context;	/* of our connection to SPI */
 	MemoryContext chunk_context;

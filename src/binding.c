@@ -27,11 +27,14 @@
 #include "catalog/pg_extension.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "commands/trigger.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
+#include "nodes/value.h"
+#include "parser/parse_func.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
@@ -45,32 +48,62 @@
 /* How many other relations may change between two calls and be told apart */
 #define MAX_CHANGED 16
 
-typedef struct BindingCache
+/*
+ * Columns that statements, arguments and reports name, and what they are made
+ * of.  Those that users add are converted by PostgreSQL's own rules.
+ */
+static const struct
 {
-	SidecarBinding binding;
-	MemoryContext context;		/* of what the binding points to */
-	bool		resolved;		/* the binding is complete ... */
-	bool		stale;			/* ... but something has changed since */
-} BindingCache;
+	const char *name;
+	Oid			type;
+}			known_columns[] = {
+	{"ein_number", TEXTOID},
+	{"dun_and_bradstreet_number", TEXTOID},
+	{"clay_tags", TEXTARRAYOID},
+	{"clay_insight_summary", TEXTOID},
+	{"clay_segments", TEXTARRAYOID},
+	{"social_profiles", JSONBOID},
+	{"enrichment_payload", JSONBOID},
+	{SIDECAR_COL_TIME, TIMESTAMPOID},
+	{SIDECAR_COL_SOURCE, TEXTOID},
+	{SIDECAR_COL_SCORE, NUMERICOID},
+	{SIDECAR_COL_CREATED, TIMESTAMPOID},
+	{SIDECAR_COL_UPDATED, TIMESTAMPOID},
+};
 
-static BindingCache caches[SIDECAR_ENTITIES];
+/* A table that carries the mark */
+typedef struct Candidate
+{
+	Oid			relid;
+	int			rank;			/* 2: the default name in the default schema;
+								 * 1: that schema; 0: another one */
+	SidecarError *misfit;		/* why its columns are not those of a sidecar */
+} Candidate;
+
+/* The last that was read of each entity; true as long as it is of "changes" */
+static SidecarBinding *bindings[SIDECAR_ENTITIES];
+
+/* Counts what may have made a binding untrue */
+static uint64 changes = 1;
 
 /* Relations that changed and are not bound: one may have got the trigger */
 static Oid	changed[MAX_CHANGED];
 static int	nchanged = 0;
 
-static void resolve(BindingCache *cache, const SidecarEntity *entity);
+static SidecarBinding *read_binding(const SidecarEntity *entity);
 static Oid	extension_schema(void);
 static Oid	trigger_function(const SidecarEntity *entity, Oid schema);
 static List *tables_with_trigger(Oid function);
+static void choose_sidecar(SidecarBinding *binding, Oid function);
+static List *trusted_tables(List *tables, Oid function, Oid *distrusted);
+static bool is_shard(Oid relid);
+static SidecarError *misfit(Relation rel, const SidecarEntity *entity);
 static void bind_sidecar(SidecarBinding *binding, Relation rel, Oid function);
 static void bind_master(SidecarBinding *binding, Relation rel);
-static bool column_not_null(Oid relid, AttrNumber attnum);
-static const char *relation_sql(Oid relid);
-static void forget_all(void);
-static void forget_if_trigger_came(void);
+static void look_at_master(SidecarBinding *binding);
+static void notice_triggers(void);
 static void relation_changed(Datum arg, Oid relid);
-static void name_changed(Datum arg, int cacheid, uint32 hashvalue);
+static void catalog_changed(Datum arg, int cacheid, uint32 hashvalue);
 
 PG_FUNCTION_INFO_V1(sidecar_entity_bindings);
 
@@ -80,83 +113,106 @@ PG_FUNCTION_INFO_V1(sidecar_entity_bindings);
 void
 sidecar_binding_init(void)
 {
+	/* what an owner may do depends on his memberships, and on the database's */
+	static const int caches[] = {NAMESPACEOID, PROCOID, AUTHOID, AUTHMEMROLEMEM, DATABASEOID};
+
 	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
-	CacheRegisterSyscacheCallback(NAMESPACEOID, name_changed, (Datum) 0);
-	CacheRegisterSyscacheCallback(PROCOID, name_changed, (Datum) 0);
+	for (int i = 0; i < lengthof(caches); i++)
+		CacheRegisterSyscacheCallback(caches[i], catalog_changed, (Datum) 0);
 }
 
 /*
- * Finds the entity's binding, whatever is missing of it.
+ * Finds the entity's binding, whatever is missing of it or wrong with it.
  *
- * Takes no lock that lasts.  Errors: two tables carry the trigger (42710),
- * the library is not the installed version's (55000).
+ * Takes no lock that lasts: it was true a moment ago.  It stays readable until
+ * the end of the transaction, whatever is looked up meanwhile.  Error: the
+ * library is not the installed version's (55000).
  */
 SidecarBinding *
 sidecar_lookup(const SidecarEntity *entity)
 {
-	BindingCache *cache = &caches[entity - sidecar_entities];
+	SidecarBinding **kept = &bindings[entity - sidecar_entities];
 
-	forget_if_trigger_came();
-	while (!cache->resolved || cache->stale)
+	notice_triggers();
+	if (*kept == NULL || (*kept)->generation != changes)
 	{
-		/* in this order: what changes while we look makes us look again */
-		cache->resolved = cache->stale = false;
-		resolve(cache, entity);
-		cache->resolved = true;
+		SidecarBinding *binding = read_binding(entity);
+
+		/* somebody further up may be using the old one */
+		if (*kept != NULL)
+			MemoryContextSetParent((*kept)->context, TopTransactionContext);
+		MemoryContextSetParent(binding->context, CacheMemoryContext);
+		*kept = binding;
 	}
-	return &cache->binding;
+	return *kept;
 }
 
 /*
- * Finds the entity's binding and locks its sidecar table, so that the binding
- * stays true until the end of the transaction; a reader (AccessShareLock)
- * names the master in its query too, so it is locked as well.
+ * Opens the entity's sidecar table, with that lock.
  *
- * Errors: those of sidecar_lookup(), and no sidecar table (42P01).
+ * Until sidecar_close() other sessions cannot change it, nor this one, whose
+ * user code may run meanwhile: PostgreSQL refuses to alter what is open.  So
+ * what the binding says stays true, but for names, which a session may change
+ * of what it has open: they are read when a text is made of them.
+ *
+ * Errors: no sidecar table (42P01), two of them (42710), one whose columns are
+ * of other types (42804), and those of sidecar_lookup().
  */
-SidecarBinding *
-sidecar_bind(const SidecarEntity *entity, LOCKMODE lockmode)
+SidecarTable *
+sidecar_open(const SidecarEntity *entity, LOCKMODE lockmode)
 {
-	BindingCache *cache = &caches[entity - sidecar_entities];
+	SidecarTable *table = palloc0(sizeof(SidecarTable));
 
+	/*
+	 * Whoever waits for a lock hears of all changes made before it.  Locked
+	 * is what the catalog says before and after, and that ends the loop even
+	 * if every look makes us look again (debug_discard_caches).
+	 */
 	for (;;)
 	{
-		SidecarBinding *binding = sidecar_lookup(entity);
-
-		if (!OidIsValid(binding->sidecar))
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_TABLE),
-					 errmsg("there is no sidecar table for entity \"%s\"", entity->label),
-					 errdetail("No table has a trigger that calls %s().",
-							   entity->trigger_function),
-					 errhint(SIDECAR_HINT_INSTALL)));
-
-		/* whoever waits for a lock hears of all changes made before it */
-		LockRelationOid(binding->sidecar, lockmode);
-		if (lockmode == AccessShareLock && OidIsValid(binding->master))
-			LockRelationOid(binding->master, lockmode);
-		if (!cache->stale)
-			return binding;
+		table->binding = sidecar_lookup(entity);
+		if (table->rel != NULL)
+		{
+			if (RelationGetRelid(table->rel) == table->binding->sidecar)
+				break;
+			table_close(table->rel, lockmode);
+		}
+		if (!OidIsValid(table->binding->sidecar))
+			sidecar_raise(table->binding->error);
+		table->rel = try_table_open(table->binding->sidecar, lockmode);
 	}
+	if (table->binding->error != NULL)
+		sidecar_raise(table->binding->error);
+	return table;
+}
+
+/*
+ * Closes what sidecar_open() opened; the lock stays until the transaction ends.
+ */
+void
+sidecar_close(SidecarTable *table)
+{
+	table_close(table->rel, NoLock);
+	pfree(table);
 }
 
 /*
  * Raises 55000 unless the sidecar has its foreign key, and thereby its master.
  */
 void
-sidecar_require_master(const SidecarBinding *binding)
+sidecar_require_master(const SidecarTable *table)
 {
-	const SidecarEntity *entity = binding->entity;
+	const SidecarEntity *entity = table->binding->entity;
 	Oid			schema;
 
-	if (OidIsValid(binding->master))
+	if (OidIsValid(table->binding->master))
 		return;
 
 	schema = get_namespace_oid(SIDECAR_SCHEMA, true);
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("sidecar table %s has no foreign key to its master yet",
-					binding->sidecar_sql),
+					sidecar_relation_sql(table->binding->sidecar)),
 			 OidIsValid(schema) && OidIsValid(get_relname_relid(entity->master, schema)) ?
 			 errhint(SIDECAR_HINT_INSTALL) :
 			 errhint("Create %s.%s with a unique column %s and run \"SELECT sidecar_install()\", or run \"SELECT sidecar_create_masters()\".",
@@ -167,19 +223,115 @@ sidecar_require_master(const SidecarBinding *binding)
  * The sidecar table's column of that name.  Error: there is none (42703).
  */
 Form_pg_attribute
-sidecar_column(const SidecarBinding *binding, const char *name)
+sidecar_column(const SidecarTable *table, const char *name)
 {
-	for (int i = 0; i < binding->columns->natts; i++)
+	TupleDesc	desc = RelationGetDescr(table->rel);
+
+	for (int i = 0; i < desc->natts; i++)
 	{
-		Form_pg_attribute att = TupleDescAttr(binding->columns, i);
+		Form_pg_attribute att = TupleDescAttr(desc, i);
 
 		if (!att->attisdropped && strcmp(NameStr(att->attname), name) == 0)
 			return att;
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_COLUMN),
-			 errmsg("sidecar table %s has no column \"%s\"", binding->sidecar_sql, name),
+			 errmsg("sidecar table %s has no column \"%s\"",
+					sidecar_relation_sql(table->binding->sidecar), name),
 			 errhint(SIDECAR_HINT_INSTALL)));
+}
+
+/*
+ * The relation's name as it is now, qualified and quoted.  Error: it has gone
+ * (42P01).
+ */
+char	   *
+sidecar_relation_sql(Oid relid)
+{
+	char	   *name = get_rel_name(relid);
+	char	   *schema = name ? get_namespace_name(get_rel_namespace(relid)) : NULL;
+
+	if (schema == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", relid)));
+	return quote_qualified_identifier(schema, name);
+}
+
+/*
+ * The type in which a column's values are given to a statement: what the
+ * column is made of, domains looked through; but text for varchar, so that
+ * sidecar_check_value() sees it whole, and timestamptz for timestamp, so that
+ * an offset is honoured.  typmod is the column's, and then the base type's.
+ */
+Oid
+sidecar_given_type(Oid type, int32 *typmod)
+{
+	type = getBaseTypeAndTypmod(type, typmod);
+	return type == VARCHAROID ? TEXTOID :
+		type == VARCHARARRAYOID ? TEXTARRAYOID :
+		type == TIMESTAMPOID ? TIMESTAMPTZOID : type;
+}
+
+/*
+ * The error (42804) if the column is not made of what the type is made of; NULL
+ * if it is.  What has the same given type will do.
+ */
+SidecarError *
+sidecar_wrong_type(Oid relid, Form_pg_attribute att, Oid type)
+{
+	int32		typmod = -1;
+
+	if (sidecar_given_type(att->atttypid, &typmod) == sidecar_given_type(type, &typmod))
+		return NULL;
+	return sidecar_error(ERRCODE_DATATYPE_MISMATCH,
+						 psprintf("column \"%s\" of %s is of type %s, not %s", NameStr(att->attname),
+								  sidecar_relation_sql(relid), format_type_be(att->atttypid), format_type_be(type)),
+						 NULL,
+						 psprintf("ALTER TABLE %s ALTER COLUMN %s TYPE %s.", sidecar_relation_sql(relid),
+								  quote_identifier(NameStr(att->attname)), format_type_be(type)));
+}
+
+/*
+ * An error to be raised by whoever comes to need what it is about.  The texts
+ * are not copied.
+ */
+SidecarError *
+sidecar_error(int sqlstate, const char *message, const char *detail, const char *hint)
+{
+	SidecarError *error = palloc0(sizeof(SidecarError));
+
+	error->sqlstate = sqlstate;
+	error->message = message;
+	error->detail = detail;
+	error->hint = hint;
+	return error;
+}
+
+/*
+ * Raises an error that was kept.
+ */
+void
+sidecar_raise(const SidecarError *error)
+{
+	ereport(ERROR,
+			(errcode(error->sqlstate),
+			 errmsg("%s", error->message),
+			 error->detail ? errdetail("%s", error->detail) : 0,
+			 error->hint ? errhint("%s", error->hint) : 0));
+}
+
+/*
+ * True of a role that was given the entity's mark: it may execute the trigger
+ * function, so that its tables may be sidecar tables.
+ */
+bool
+sidecar_is_trusted(const SidecarEntity *entity, Oid role)
+{
+	Oid			function = trigger_function(entity, extension_schema());
+
+	return OidIsValid(function) &&
+		sidecar_proc_aclcheck(function, role, ACL_EXECUTE) == ACLCHECK_OK;
 }
 
 /*
@@ -187,18 +339,20 @@ sidecar_column(const SidecarBinding *binding, const char *name)
  *
  * The descriptor and the bindings as rows, for the SQL part of the extension;
  * the columns are those of the SQL declaration.  NULL where nothing is bound.
- * Errors: those of sidecar_lookup().
+ * problem says why what is there cannot be used.  Errors: those of
+ * sidecar_lookup().
  */
 Datum
 sidecar_entity_bindings(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	static const Oid columns[] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, REGCLASSOID, REGCLASSOID, TEXTOID};
+	ReturnSetInfo *rsinfo = sidecar_begin_rows(fcinfo, 0, NULL, lengthof(columns), columns);
 
-	InitMaterializedSRF(fcinfo, 0);
 	for (int i = 0; i < SIDECAR_ENTITIES; i++)
 	{
 		const SidecarEntity *entity = &sidecar_entities[i];
-		SidecarBinding *binding = sidecar_lookup(entity);
+		const SidecarBinding *binding = sidecar_lookup(entity);
+		const char *problem = sidecar_problem(binding);
 		Datum		values[] = {
 			CStringGetTextDatum(entity->label),
 			CStringGetTextDatum(entity->sidecar),
@@ -209,65 +363,71 @@ sidecar_entity_bindings(PG_FUNCTION_ARGS)
 			CStringGetTextDatum(entity->master),
 			CStringGetTextDatum(entity->master_key),
 			ObjectIdGetDatum(binding->sidecar),
-			ObjectIdGetDatum(binding->master)
+			ObjectIdGetDatum(binding->master),
+			problem ? CStringGetTextDatum(problem) : (Datum) 0
 		};
 		bool		nulls[lengthof(values)] = {false};
 
-		nulls[lengthof(values) - 2] = !OidIsValid(binding->sidecar);
-		nulls[lengthof(values) - 1] = !OidIsValid(binding->master);
+		nulls[lengthof(values) - 3] = !OidIsValid(binding->sidecar);
+		nulls[lengthof(values) - 2] = !OidIsValid(binding->master);
+		nulls[lengthof(values) - 1] = problem == NULL;
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;
 }
 
 /*
- * Fills the cache from the catalog.
+ * Why the entity's tables cannot be used, in one line; NULL if they can, or if
+ * there are simply none.
  */
-static void
-resolve(BindingCache *cache, const SidecarEntity *entity)
+const char *
+sidecar_problem(const SidecarBinding *binding)
 {
-	static uint64 generation = 0;
-	SidecarBinding *binding = &cache->binding;
-	Oid			schema = extension_schema();
-	Oid			function = trigger_function(entity, schema);
-	List	   *tables = tables_with_trigger(function);
-	MemoryContext old;
+	const SidecarError *error = binding->error;
+
+	if (error == NULL || error->is_absence)
+		return NULL;
+	return psprintf("%s%s%s", error->message, error->detail ? ": " : "", error->detail ? error->detail : "");
+}
+
+/*
+ * Reads the entity's binding from the catalog, into a context of its own, which
+ * is the caller's child.
+ */
+static SidecarBinding *
+read_binding(const SidecarEntity *entity)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "sidecar binding",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	SidecarBinding *binding = palloc0(sizeof(SidecarBinding));
+	Oid			function;
 	Relation	rel;
 
-	if (cache->context == NULL)
-		cache->context = AllocSetContextCreate(CacheMemoryContext, "sidecar binding",
-											   ALLOCSET_SMALL_SIZES);
-	MemoryContextReset(cache->context);
-	memset(binding, 0, sizeof(*binding));
+	binding->context = context;
 	binding->entity = entity;
-	binding->generation = ++generation;
-	binding->schema_sql = MemoryContextStrdup(cache->context,
-											  quote_identifier(get_namespace_name(schema)));
 
-	if (list_length(tables) > 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_DUPLICATE_OBJECT),
-				 errmsg("two tables claim to be the sidecar table of entity \"%s\"",
-						entity->label),
-				 errdetail("Both %s and %s have a trigger that calls %s().",
-						   relation_sql(linitial_oid(tables)),
-						   relation_sql(lsecond_oid(tables)),
-						   entity->trigger_function),
-				 errhint("Drop the trigger from the table that is not the sidecar.")));
-	if (tables == NIL)
-		return;
-
-	rel = try_table_open(linitial_oid(tables), AccessShareLock);
-	if (rel == NULL)
+	/* before we look: what changes while we do makes the next one look again */
+	binding->generation = changes;
+	binding->schema = extension_schema();
+	function = trigger_function(entity, binding->schema);
+	choose_sidecar(binding, function);
+	if (OidIsValid(binding->sidecar))
 	{
-		cache->stale = true;	/* dropped since we looked */
-		return;
+		rel = try_table_open(binding->sidecar, AccessShareLock);
+		if (rel != NULL)
+		{
+			bind_sidecar(binding, rel, function);
+			bind_master(binding, rel);
+			table_close(rel, AccessShareLock);
+		}
+		/* else dropped since we looked, of which we will hear */
 	}
-	old = MemoryContextSwitchTo(cache->context);
-	bind_sidecar(binding, rel, function);
-	bind_master(binding, rel);
+	else
+		/* we will not hear of a table that stops to be in the way: look again */
+		binding->generation = 0;
 	MemoryContextSwitchTo(old);
-	table_close(rel, AccessShareLock);
+	return binding;
 }
 
 /*
@@ -325,8 +485,8 @@ trigger_function(const SidecarEntity *entity, Oid schema)
 }
 
 /*
- * The tables that have a trigger calling the function; a partition whose
- * trigger is its parent's does not count.
+ * The tables that have a trigger calling the function before an update of a
+ * row; a partition whose trigger is its parent's does not count.
  */
 static List *
 tables_with_trigger(Oid function)
@@ -360,7 +520,8 @@ tables_with_trigger(Oid function)
 		{
 			Form_pg_trigger trig = (Form_pg_trigger) GETSTRUCT(trigger_tuple);
 
-			if (!OidIsValid(trig->tgparentid))
+			if (!OidIsValid(trig->tgparentid) &&
+				TRIGGER_FOR_ROW(trig->tgtype) && TRIGGER_FOR_BEFORE(trig->tgtype) && TRIGGER_FOR_UPDATE(trig->tgtype))
 				tables = list_append_unique_oid(tables, trig->tgrelid);
 		}
 		systable_endscan(trigger_scan);
@@ -373,16 +534,170 @@ tables_with_trigger(Oid function)
 }
 
 /*
+ * Decides which table is the entity's sidecar: of those that carry the mark
+ * and belong to somebody who was given it,
+ *
+ *	1. the one of the default name, in the default schema, also when its columns
+ *	   do not fit: another must not take its place in silence;
+ *	2. or the only one that fits in that schema, or else anywhere;
+ *	3. or none, and the error tells why.
+ */
+static void
+choose_sidecar(SidecarBinding *binding, Oid function)
+{
+	const SidecarEntity *entity = binding->entity;
+	Oid			default_schema = get_namespace_oid(SIDECAR_SCHEMA, true);
+	Oid			distrusted = InvalidOid;
+	List	   *tables = trusted_tables(tables_with_trigger(function), function, &distrusted);
+	Candidate	best = {.relid = InvalidOid,.rank = -1};
+	Candidate	rival = {.relid = InvalidOid};
+	ListCell   *lc;
+
+	foreach(lc, tables)
+	{
+		Relation	rel = try_table_open(lfirst_oid(lc), AccessShareLock);
+		Candidate	one;
+
+		if (rel == NULL)
+			continue;			/* dropped since we looked */
+		one.relid = RelationGetRelid(rel);
+		one.rank = RelationGetNamespace(rel) != default_schema ? 0 :
+			strcmp(RelationGetRelationName(rel), entity->sidecar) == 0 ? 2 : 1;
+		one.misfit = misfit(rel, entity);
+		table_close(rel, AccessShareLock);
+
+		/* by rank, but what does not fit comes last, unless it is the default */
+		if (one.misfit != NULL && one.rank < 2)
+			one.rank = -1;
+		if (!OidIsValid(best.relid) || one.rank > best.rank)
+		{
+			best = one;
+			rival.relid = InvalidOid;
+		}
+		else if (one.rank == best.rank && one.rank >= 0)
+			rival = one;
+	}
+	if (OidIsValid(rival.relid))
+		binding->error = sidecar_error(ERRCODE_DUPLICATE_OBJECT,
+									   psprintf("two tables claim to be the sidecar table of entity \"%s\"", entity->label),
+									   psprintf("Both %s and %s have a trigger that calls %s(), and neither is %s.%s.",
+												sidecar_relation_sql(best.relid), sidecar_relation_sql(rival.relid),
+												entity->trigger_function, SIDECAR_SCHEMA, entity->sidecar),
+									   "Drop the trigger from the table that is not the sidecar.");
+	else if (OidIsValid(best.relid))
+	{
+		binding->sidecar = best.relid;
+		binding->error = best.misfit;
+	}
+	else
+	{
+		binding->error = sidecar_error(ERRCODE_UNDEFINED_TABLE,
+									   psprintf("there is no sidecar table for entity \"%s\"", entity->label),
+									   OidIsValid(distrusted) ?
+									   psprintf("The owner of %s may not execute %s().", sidecar_relation_sql(distrusted), entity->trigger_function) :
+									   psprintf("No table has a trigger that calls %s().", entity->trigger_function),
+									   OidIsValid(distrusted) ?
+									   psprintf("If it shall be the sidecar table: GRANT EXECUTE ON FUNCTION %s.%s() TO its owner.",
+												quote_identifier(get_namespace_name(binding->schema)), entity->trigger_function) :
+									   SIDECAR_HINT_INSTALL);
+		binding->error->is_absence = !OidIsValid(distrusted);
+	}
+}
+
+/*
+ * Those of the tables that may count: a mark is a right, which the table's
+ * owner has to hold, not only whoever made the trigger.  distrusted is one that
+ * lacks no more than that.
+ */
+static List *
+trusted_tables(List *tables, Oid function, Oid *distrusted)
+{
+	List	   *trusted = NIL;
+	ListCell   *lc;
+
+	foreach(lc, tables)
+	{
+		Oid			relid = lfirst_oid(lc);
+		HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+		bool		is_table;
+		Oid			owner;
+
+		if (!HeapTupleIsValid(tuple))
+			continue;
+		is_table = (((Form_pg_class) GETSTRUCT(tuple))->relkind == RELKIND_RELATION ||
+					((Form_pg_class) GETSTRUCT(tuple))->relkind == RELKIND_PARTITIONED_TABLE) &&
+			((Form_pg_class) GETSTRUCT(tuple))->relpersistence != RELPERSISTENCE_TEMP;
+		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+		ReleaseSysCache(tuple);
+
+		if (!is_table || is_shard(relid))
+			continue;
+		if (sidecar_proc_aclcheck(function, owner, ACL_EXECUTE) == ACLCHECK_OK)
+			trusted = lappend_oid(trusted, relid);
+		else
+			*distrusted = relid;
+	}
+	return trusted;
+}
+
+/*
+ * True of a shard of a distributed table (Citus): the trigger was copied to it.
+ */
+static bool
+is_shard(Oid relid)
+{
+	Oid			argtypes[] = {REGCLASSOID};
+	Oid			function = LookupFuncName(list_make2(makeString("pg_catalog"),
+													 makeString("relation_is_a_known_shard")),
+										  lengthof(argtypes), argtypes, true);
+
+	return OidIsValid(function) && DatumGetBool(OidFunctionCall1(function, ObjectIdGetDatum(relid)));
+}
+
+/*
+ * Why the table's columns are not those of the entity's sidecar; NULL if they
+ * are.  One that is missing is no reason, unless it is the key.
+ */
+static SidecarError *
+misfit(Relation rel, const SidecarEntity *entity)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	bool		has_key = false;
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		SidecarError *error = NULL;
+
+		if (att->attisdropped)
+			continue;
+		if (strcmp(NameStr(att->attname), entity->key) == 0)
+		{
+			has_key = true;
+			error = sidecar_wrong_type(RelationGetRelid(rel), att, TEXTOID);
+		}
+		for (int c = 0; c < lengthof(known_columns) && error == NULL; c++)
+		{
+			if (strcmp(NameStr(att->attname), known_columns[c].name) == 0)
+				error = sidecar_wrong_type(RelationGetRelid(rel), att, known_columns[c].type);
+		}
+		if (error != NULL)
+			return error;
+	}
+	if (!has_key)
+		return sidecar_error(ERRCODE_UNDEFINED_COLUMN,
+							 psprintf("sidecar table %s has no column \"%s\"",
+									  sidecar_relation_sql(RelationGetRelid(rel)), entity->key),
+							 NULL, NULL);
+	return NULL;
+}
+
+/*
  * What is said of the sidecar table itself.
  */
 static void
 bind_sidecar(SidecarBinding *binding, Relation rel, Oid function)
 {
-	binding->sidecar = RelationGetRelid(rel);
-	binding->sidecar_sql = relation_sql(binding->sidecar);
-	binding->returns_xmax = rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE;
-	binding->insert_triggers = rel->trigdesc != NULL && rel->trigdesc->trig_insert_before_row;
-	binding->columns = CreateTupleDescCopyConstr(RelationGetDescr(rel));	/* defaults too */
 	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
 	{
 		Trigger    *trigger = &rel->trigdesc->triggers[i];
@@ -403,10 +718,12 @@ bind_master(SidecarBinding *binding, Relation rel)
 	const SidecarEntity *entity = binding->entity;
 	AttrNumber	key = get_attnum(binding->sidecar, entity->key);
 	bool		by_name = false;
-	bool		key_not_null = false;
+
+	/* a copy: the list is the relcache's, which any look-up may renew */
+	List	   *keys = copyObject(RelationGetFKeyList(rel));
 	ListCell   *lc;
 
-	foreach(lc, RelationGetFKeyList(rel))
+	foreach(lc, keys)
 	{
 		ForeignKeyCacheInfo *fk = lfirst_node(ForeignKeyCacheInfo, lc);
 		HeapTuple	tuple;
@@ -416,7 +733,7 @@ bind_master(SidecarBinding *binding, Relation rel)
 			continue;
 		tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(fk->conoid));
 		if (!HeapTupleIsValid(tuple))
-			elog(ERROR, "cache lookup failed for constraint %u", fk->conoid);
+			continue;			/* dropped since the list was made */
 		con = (Form_pg_constraint) GETSTRUCT(tuple);
 
 		/* a partitioned master repeats the key for each of its partitions */
@@ -426,55 +743,41 @@ bind_master(SidecarBinding *binding, Relation rel)
 			if (by_name || !OidIsValid(binding->master))
 			{
 				binding->master = fk->confrelid;
+				binding->master_key = fk->confkey[0];
 				binding->key_validated = con->convalidated;
-				binding->master_key_sql =
-					quote_identifier(get_attname(fk->confrelid, fk->confkey[0], false));
-				key_not_null = column_not_null(fk->confrelid, fk->confkey[0]);
 			}
 		}
 		ReleaseSysCache(tuple);
 	}
+	list_free_deep(keys);
 	if (OidIsValid(binding->master))
-	{
-		binding->master_sql = relation_sql(binding->master);
-		binding->master_count_sql = key_not_null ? "pg_catalog.count(*)" :
-			psprintf("pg_catalog.count(m.%s)", binding->master_key_sql);
-		if (get_attnum(binding->master, entity->name) != InvalidAttrNumber)
-			binding->name_sql = quote_identifier(entity->name);
-	}
+		look_at_master(binding);
 }
 
 /*
- * True of a column that a NOT NULL constraint or a primary key has.
+ * What is said of the master.  Its key must be text too: it is compared with
+ * the sidecar's, and a cast in between could be the owner's own.
  */
-static bool
-column_not_null(Oid relid, AttrNumber attnum)
+static void
+look_at_master(SidecarBinding *binding)
 {
-	HeapTuple	tuple = SearchSysCache2(ATTNUM, ObjectIdGetDatum(relid), Int16GetDatum(attnum));
-	bool		not_null;
+	HeapTuple	tuple = SearchSysCache2(ATTNUM, ObjectIdGetDatum(binding->master),
+										Int16GetDatum(binding->master_key));
 
 	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for column %d of relation %u", attnum, relid);
-	not_null = ((Form_pg_attribute) GETSTRUCT(tuple))->attnotnull;
+		return;					/* dropped since we looked */
+	binding->master_key_not_null = ((Form_pg_attribute) GETSTRUCT(tuple))->attnotnull;
+	if (binding->error == NULL)
+		binding->error = sidecar_wrong_type(binding->master, (Form_pg_attribute) GETSTRUCT(tuple), TEXTOID);
 	ReleaseSysCache(tuple);
-	return not_null;
-}
 
-/*
- * The relation's name, qualified and quoted.
- */
-static const char *
-relation_sql(Oid relid)
-{
-	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
-									  get_rel_name(relid));
-}
+	binding->name = get_attnum(binding->master, binding->entity->name);
+	if (binding->name != InvalidAttrNumber)
+	{
+		Oid			type = getBaseType(get_atttype(binding->master, binding->name));
 
-static void
-forget_all(void)
-{
-	for (int i = 0; i < SIDECAR_ENTITIES; i++)
-		caches[i].stale = true;
+		binding->name_is_text = type == TEXTOID || type == VARCHAROID;
+	}
 }
 
 /*
@@ -483,7 +786,7 @@ forget_all(void)
  * and go by the thousand, cannot be it.
  */
 static void
-forget_if_trigger_came(void)
+notice_triggers(void)
 {
 	while (nchanged > 0)
 	{
@@ -492,7 +795,7 @@ forget_if_trigger_came(void)
 		if (HeapTupleIsValid(tuple))
 		{
 			if (((Form_pg_class) GETSTRUCT(tuple))->relhastriggers)
-				forget_all();
+				changes++;
 			ReleaseSysCache(tuple);
 		}
 	}
@@ -504,17 +807,13 @@ forget_if_trigger_came(void)
 static void
 relation_changed(Datum arg, Oid relid)
 {
-	if (!OidIsValid(relid) || nchanged == MAX_CHANGED)
-	{
-		forget_all();
-		nchanged = 0;
-		return;
-	}
+	/* one table may be bound for several entities, and all must hear of it */
 	for (int i = 0; i < SIDECAR_ENTITIES; i++)
 	{
-		if (relid == caches[i].binding.sidecar || relid == caches[i].binding.master)
+		if (!OidIsValid(relid) ||
+			(bindings[i] != NULL && (relid == bindings[i]->sidecar || relid == bindings[i]->master)))
 		{
-			caches[i].stale = true;
+			changes++;
 			return;
 		}
 	}
@@ -523,15 +822,22 @@ relation_changed(Datum arg, Oid relid)
 		if (changed[i] == relid)
 			return;
 	}
-	changed[nchanged++] = relid;
+	if (nchanged < MAX_CHANGED)
+		changed[nchanged++] = relid;
+	else
+	{
+		/* too many to look at each */
+		changes++;
+		nchanged = 0;
+	}
 }
 
 /*
- * Syscache callback: a schema may have another name, or an upgrade of the
- * extension other functions.
+ * Syscache callback: a schema may have another name, an upgrade of the
+ * extension other functions, an owner another right.
  */
 static void
-name_changed(Datum arg, int cacheid, uint32 hashvalue)
+catalog_changed(Datum arg, int cacheid, uint32 hashvalue)
 {
-	forget_all();
+	changes++;
 }

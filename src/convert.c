@@ -21,6 +21,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 #include "utils/rls.h"
 
 #include "batch.h"
@@ -32,47 +33,43 @@ static const char *blame_field(Batch *batch, Record *record);
 
 /*
  * Learns the table's columns: those that a record may give, and the types that
- * its values are converted to: given_type, and without scale for the score,
- * so that sidecar_check_value() sees what was given.
+ * its values are converted to, so that sidecar_check_value() sees what was
+ * given.
  */
 void
 sidecar_describe_batch(Batch *batch)
 {
 	const SidecarEntity *entity = &sidecar_entities[batch->entity];
-	SidecarBinding *binding = sidecar_bind(entity, RowExclusiveLock);
+	const SidecarBinding *binding = batch->table->binding;
+	TupleDesc	columns = RelationGetDescr(batch->table->rel);
 	Oid			master_schema;
 	int			live = 0;
 
-	sidecar_require_master(binding);
-
 	/* the record's key, and the columns that the statements always use */
-	sidecar_column(binding, entity->key);
-	sidecar_column(binding, SIDECAR_COL_TIME);
-	sidecar_column(binding, SIDECAR_COL_SCORE);
-	sidecar_column(binding, SIDECAR_COL_SOURCE);
+	sidecar_column(batch->table, entity->key);
+	sidecar_column(batch->table, SIDECAR_COL_TIME);
+	sidecar_column(batch->table, SIDECAR_COL_SCORE);
+	sidecar_column(batch->table, SIDECAR_COL_SOURCE);
 
-	batch->columns = palloc(sizeof(SidecarColumn *) * binding->columns->natts);
-	for (int i = 0; i < binding->columns->natts; i++)
-		live += !TupleDescAttr(binding->columns, i)->attisdropped;
+	batch->columns = palloc(sizeof(SidecarColumn *) * columns->natts);
+	for (int i = 0; i < columns->natts; i++)
+		live += !TupleDescAttr(columns, i)->attisdropped;
 	batch->desc = CreateTemplateTupleDesc(live + 2);
 	for (int pass = 0; pass < 2; pass++)
 	{
-		for (int i = 0; i < binding->columns->natts; i++)
+		for (int i = 0; i < columns->natts; i++)
 		{
-			Form_pg_attribute att = TupleDescAttr(binding->columns, i);
+			Form_pg_attribute att = TupleDescAttr(columns, i);
 			const char *name = NameStr(att->attname);
 			bool		is_key = strcmp(name, entity->key) == 0;
 			int			n = batch->ncolumns;
-			int32		typmod = att->atttypmod;
 
 			/* the key first */
 			if (att->attisdropped || is_key != (pass == 0))
 				continue;
 			batch->columns[n] = sidecar_describe_column(att);
-			if (batch->columns[n]->given_type != att->atttypid || strcmp(name, SIDECAR_COL_SCORE) == 0)
-				typmod = -1;
 			TupleDescInitEntry(batch->desc, (AttrNumber) (n + 1), name,
-							   batch->columns[n]->given_type, typmod, att->attndims);
+							   batch->columns[n]->given_type, batch->columns[n]->given_typmod, att->attndims);
 			if (strcmp(name, SIDECAR_COL_TIME) == 0)
 				batch->time = n;
 			if (strcmp(name, SIDECAR_COL_CREATED) == 0 || strcmp(name, SIDECAR_COL_UPDATED) == 0 ||

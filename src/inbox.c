@@ -19,16 +19,19 @@
 #include "access/xact.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_operator.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/tuptable.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/resowner.h"
 #include "utils/timestamp.h"
 #include "utils/tuplesort.h"
 #include "utils/tuplestore.h"
@@ -48,22 +51,27 @@ typedef struct Inbox
 	SidecarColumn **columns;	/* the key first */
 	int			time;			/* which of them is last_enriched_at */
 	TupleDesc	desc;			/* the columns, and the position */
+	ResourceOwner owner;		/* of the files that rows go to: the
+								 * transaction's, like their memory */
 	TupleTableSlot *slot;
 	Tuplesortstate *rows;
 	int64		nrows;
-}			Inbox;
+} Inbox;
 
 /* Those whose statements are still running */
-static Inbox * inboxes = NULL;
+static Inbox *inboxes = NULL;
 
 static SidecarPlan plans[SIDECAR_ENTITIES];
 
-static void keep_row(Inbox * inbox, const TriggerData *trigdata);
-static Inbox * find_inbox(Oid view);
-static Inbox * open_inbox(Relation view, const char *label);
-static void store_rows(Inbox * inbox);
-static void merge_row(const Inbox * inbox, Datum *values, bool *nulls, const TupleTableSlot * slot);
-static void write_rows(const Inbox * inbox, Tuplestorestate *chunk, int nrows);
+static void keep_row(Inbox *inbox, const TriggerData *trigdata);
+static Inbox *find_inbox(Oid view);
+static void require_statement_trigger(Relation view, Oid function);
+static void require_same_columns(const Inbox *inbox, Relation view);
+static void require_privileges(const SidecarTable *table);
+static Inbox *open_inbox(Relation view, const Trigger *trigger);
+static void store_rows(Inbox *inbox);
+static void merge_row(const Inbox *inbox, Datum *values, bool *nulls, const TupleTableSlot *slot);
+static void write_rows(const Inbox *inbox, Tuplestorestate *chunk, int nrows);
 static void forget_inboxes(SubTransactionId subxact);
 static void refuse_unstored(SubTransactionId subxact);
 static void transaction_ends(XactEvent event, void *arg);
@@ -123,7 +131,7 @@ sidecar_inbox_insert(PG_FUNCTION_ARGS)
 				 errmsg("trigger \"%s\" must be fired INSTEAD OF INSERT, with the entity as its argument, or AFTER INSERT FOR EACH STATEMENT",
 						trigdata->tg_trigger->tgname)));
 	if (inbox == NULL)
-		inbox = open_inbox(trigdata->tg_relation, trigdata->tg_trigger->tgargs[0]);
+		inbox = open_inbox(trigdata->tg_relation, trigdata->tg_trigger);
 	keep_row(inbox, trigdata);
 	return PointerGetDatum(trigdata->tg_trigtuple);
 }
@@ -132,10 +140,12 @@ sidecar_inbox_insert(PG_FUNCTION_ARGS)
  * Checks a row and keeps it.
  */
 static void
-keep_row(Inbox * inbox, const TriggerData *trigdata)
+keep_row(Inbox *inbox, const TriggerData *trigdata)
 {
 	TupleTableSlot *slot = inbox->slot;
+	ResourceOwner owner = CurrentResourceOwner;
 
+	require_same_columns(inbox, trigdata->tg_relation);
 	ExecClearTuple(slot);
 	heap_deform_tuple(trigdata->tg_trigtuple, RelationGetDescr(trigdata->tg_relation),
 					  slot->tts_values, slot->tts_isnull);
@@ -156,7 +166,73 @@ keep_row(Inbox * inbox, const TriggerData *trigdata)
 	slot->tts_values[inbox->ncolumns] = Int64GetDatum(inbox->nrows++);
 	slot->tts_isnull[inbox->ncolumns] = false;
 	ExecStoreVirtualTuple(slot);
+
+	/* the statement's would close the file under us, should it end before us */
+	CurrentResourceOwner = inbox->owner;
 	tuplesort_puttupleslot(inbox->rows, slot);
+	CurrentResourceOwner = owner;
+}
+
+/*
+ * Raises 42P17 unless the view has the trigger that stores what the row trigger
+ * keeps, whenever that fires: enabled, unconditional.
+ */
+static void
+require_statement_trigger(Relation view, Oid function)
+{
+	for (int i = 0; i < view->trigdesc->numtriggers; i++)
+	{
+		Trigger    *trigger = &view->trigdesc->triggers[i];
+
+		if (trigger->tgfoid == function && TRIGGER_FOR_AFTER(trigger->tgtype) &&
+			!TRIGGER_FOR_ROW(trigger->tgtype) && TRIGGER_FOR_INSERT(trigger->tgtype) &&
+			trigger->tgqual == NULL &&
+			(trigger->tgenabled == TRIGGER_FIRES_ALWAYS ||
+			 trigger->tgenabled == (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA ?
+									TRIGGER_FIRES_ON_REPLICA : TRIGGER_FIRES_ON_ORIGIN)))
+			return;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+			 errmsg("view \"%s\" cannot be an inbox", RelationGetRelationName(view)),
+			 errdetail("It has no trigger AFTER INSERT FOR EACH STATEMENT without a condition that calls sidecar_inbox_insert().")));
+}
+
+/*
+ * Raises 55000 if the view is not what it was when the inbox was opened.
+ */
+static void
+require_same_columns(const Inbox *inbox, Relation view)
+{
+	TupleDesc	desc = RelationGetDescr(view);
+	bool		same = desc->natts == inbox->ncolumns;
+
+	for (int i = 0; i < desc->natts && same; i++)
+		same = TupleDescAttr(desc, i)->atttypid == TupleDescAttr(inbox->desc, i)->atttypid &&
+			strcmp(NameStr(TupleDescAttr(desc, i)->attname), inbox->columns[i]->name) == 0;
+	if (!same)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the columns of view \"%s\" have changed while it has rows that are not stored",
+						RelationGetRelationName(view))));
+}
+
+/*
+ * Raises 42501 for a role that may not write the sidecar: it shall not fill the
+ * disk with what is refused at the end.
+ */
+static void
+require_privileges(const SidecarTable *table)
+{
+	static const AclMode modes[] = {ACL_INSERT, ACL_UPDATE};
+	Oid			relid = RelationGetRelid(table->rel);
+
+	for (int i = 0; i < lengthof(modes); i++)
+	{
+		if (pg_class_aclcheck(relid, GetUserId(), modes[i]) != ACLCHECK_OK &&
+			pg_attribute_aclcheck_all(relid, GetUserId(), modes[i], ACLMASK_ANY) != ACLCHECK_OK)
+			aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, RelationGetRelationName(table->rel));
+	}
 }
 
 /*
@@ -169,7 +245,7 @@ keep_row(Inbox * inbox, const TriggerData *trigdata)
 static Inbox *
 find_inbox(Oid view)
 {
-	for (Inbox * inbox = inboxes; inbox != NULL; inbox = inbox->next)
+	for (Inbox *inbox = inboxes; inbox != NULL; inbox = inbox->next)
 	{
 		if (inbox->view == view && inbox->role == GetUserId() &&
 			inbox->subxact == GetCurrentSubTransactionId())
@@ -179,13 +255,13 @@ find_inbox(Oid view)
 }
 
 /*
- * Makes an inbox, for the entity of that label.
+ * Makes an inbox, for the entity that the row trigger names.
  */
 static Inbox *
-open_inbox(Relation view, const char *label)
+open_inbox(Relation view, const Trigger *trigger)
 {
-	int			entity = sidecar_entity_index(label);
-	SidecarBinding *binding = sidecar_bind(&sidecar_entities[entity], RowExclusiveLock);
+	int			entity = sidecar_entity_index(trigger->tgargs[0]);
+	SidecarTable *table = sidecar_open(&sidecar_entities[entity], RowExclusiveLock);
 	TupleDesc	desc = RelationGetDescr(view);
 	MemoryContext context = AllocSetContextCreate(CurTransactionContext, "sidecar inbox",
 												  ALLOCSET_DEFAULT_SIZES);
@@ -196,8 +272,11 @@ open_inbox(Relation view, const char *label)
 	Oid			collations[2] = {C_COLLATION_OID, InvalidOid};
 	bool		nulls_first[2] = {false, false};
 
-	sidecar_require_master(binding);
+	require_statement_trigger(view, trigger->tgfoid);
+	sidecar_require_master(table);
+	require_privileges(table);
 	inbox->context = context;
+	inbox->owner = CurTransactionResourceOwner;
 	inbox->view = RelationGetRelid(view);
 	inbox->role = GetUserId();
 	inbox->subxact = GetCurrentSubTransactionId();
@@ -210,7 +289,7 @@ open_inbox(Relation view, const char *label)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 		const char *name = NameStr(att->attname);
-		SidecarColumn *column = sidecar_describe_column(sidecar_column(binding, name));
+		SidecarColumn *column = sidecar_describe_column(sidecar_column(table, name));
 
 		if (att->atttypid != column->given_type)
 			ereport(ERROR,
@@ -223,17 +302,18 @@ open_inbox(Relation view, const char *label)
 			inbox->time = i;
 		TupleDescCopyEntry(inbox->desc, (AttrNumber) (i + 1), desc, (AttrNumber) (i + 1));
 	}
-	if (strcmp(inbox->columns[0]->name, binding->entity->key) != 0 || inbox->time < 0)
+	if (strcmp(inbox->columns[0]->name, sidecar_entities[entity].key) != 0 || inbox->time < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
 				 errmsg("view \"%s\" cannot be an inbox", RelationGetRelationName(view)),
 				 errdetail("Its first column must be \"%s\", and \"%s\" among the others.",
-						   binding->entity->key, SIDECAR_COL_TIME)));
+						   sidecar_entities[entity].key, SIDECAR_COL_TIME)));
 	TupleDescInitEntry(inbox->desc, keys[1], SIDECAR_CHUNK_POSITION, INT8OID, -1, 0);
 	inbox->slot = MakeSingleTupleTableSlot(inbox->desc, &TTSOpsVirtual);
 	inbox->rows = tuplesort_begin_heap(inbox->desc, lengthof(keys), keys, operators, collations,
 									   nulls_first, work_mem, NULL, TUPLESORT_NONE);
 	MemoryContextSwitchTo(old);
+	sidecar_close(table);
 	inbox->next = inboxes;
 	inboxes = inbox;
 	return inbox;
@@ -243,17 +323,18 @@ open_inbox(Relation view, const char *label)
  * Stores the rows that an inbox has kept, and closes it.
  */
 static void
-store_rows(Inbox * inbox)
+store_rows(Inbox *inbox)
 {
 	MemoryContext context;		/* of what is copied of a chunk's rows */
 	MemoryContext old;
 	Datum	   *values = palloc(sizeof(Datum) * inbox->desc->natts);
 	bool	   *nulls = palloc(sizeof(bool) * inbox->desc->natts);
 	TupleTableSlot *slots[2];
+	ResourceOwner owner = CurrentResourceOwner;
 	bool		more;
 
 	/* it is out of the list first: what is stored may bring further rows */
-	for (Inbox * *link = &inboxes; *link != NULL; link = &(*link)->next)
+	for (Inbox **link = &inboxes; *link != NULL; link = &(*link)->next)
 	{
 		if (*link == inbox)
 		{
@@ -269,7 +350,9 @@ store_rows(Inbox * inbox)
 	slots[1] = MakeSingleTupleTableSlot(inbox->desc, &TTSOpsMinimalTuple);
 
 	/* the row at hand is in slots[0], the one after it in slots[1] */
+	CurrentResourceOwner = inbox->owner;
 	tuplesort_performsort(inbox->rows);
+	CurrentResourceOwner = owner;
 	more = tuplesort_gettupleslot(inbox->rows, true, true, slots[0], NULL);
 	while (more)
 	{
@@ -315,7 +398,7 @@ store_rows(Inbox * inbox)
  * copied.
  */
 static void
-merge_row(const Inbox * inbox, Datum *values, bool *nulls, const TupleTableSlot * slot)
+merge_row(const Inbox *inbox, Datum *values, bool *nulls, const TupleTableSlot *slot)
 {
 	for (int i = 1; i < inbox->ncolumns; i++)
 	{
@@ -332,16 +415,16 @@ merge_row(const Inbox * inbox, Datum *values, bool *nulls, const TupleTableSlot 
  * Writes the chunk's rows, whose keys differ, by one statement.
  */
 static void
-write_rows(const Inbox * inbox, Tuplestorestate *chunk, int nrows)
+write_rows(const Inbox *inbox, Tuplestorestate *chunk, int nrows)
 {
-	SidecarBinding *binding = sidecar_bind(&sidecar_entities[inbox->entity], RowExclusiveLock);
+	SidecarTable *table = sidecar_open(&sidecar_entities[inbox->entity], RowExclusiveLock);
 	int			ret;
 
 	CHECK_FOR_INTERRUPTS();
-	sidecar_require_master(binding);
+	sidecar_require_master(table);
 	sidecar_register_chunk(chunk, inbox->desc, nrows);
 	ret = SPI_execute_plan(sidecar_prepare(&plans[inbox->entity],
-										   sidecar_write_sql(binding, SIDECAR_OVERWRITE,
+										   sidecar_write_sql(table, SIDECAR_OVERWRITE,
 															 inbox->columns, inbox->ncolumns,
 															 sidecar_chunk_sql(inbox->columns, inbox->ncolumns)),
 										   0, NULL),
@@ -350,6 +433,7 @@ write_rows(const Inbox * inbox, Tuplestorestate *chunk, int nrows)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(ret));
 	SPI_freetuptable(SPI_tuptable);
 	(void) SPI_unregister_relation(SIDECAR_CHUNK_NAME);
+	sidecar_close(table);
 }
 
 /*
@@ -377,7 +461,7 @@ forget_inboxes(SubTransactionId subxact)
 static void
 refuse_unstored(SubTransactionId subxact)
 {
-	for (Inbox * inbox = inboxes; inbox != NULL; inbox = inbox->next)
+	for (Inbox *inbox = inboxes; inbox != NULL; inbox = inbox->next)
 	{
 		if (subxact == InvalidSubTransactionId || inbox->subxact == subxact)
 			ereport(ERROR,

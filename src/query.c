@@ -17,37 +17,47 @@
 #include "nodes/params.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/queryenvironment.h"
 
 #include "sidecar.h"
 
+static const char *name_sql(const SidecarBinding *binding);
 static void execute_select(const char *sql, ParamListInfo params, DestReceiver *dest);
 static ParamListInfo make_params(int nargs, const Oid *types, const Datum *values,
 								 const char *nulls);
 
 /*
  * Replaces {entity}, {schema}, {sidecar}, {key}, {master}, {master_key},
- * {master_count} and {name} by what they are for this binding, quoted for where
- * they stand: {entity} is a literal, {master_count} and {name} are expressions
- * over "m" (NULL where the master has no such column).  The result is palloc'd.
+ * {master_count} and {name} by what they are for this binding now, quoted for
+ * where they stand: {entity} is a literal, {master_count} and {name} are
+ * expressions over "m" (NULL where the master has no such column).  The result
+ * is palloc'd.
+ *
+ * The template must be a constant: a text that holds a user's name may hold
+ * words in braces too.
  */
 char	   *
 sidecar_expand(const char *template, const SidecarBinding *binding)
 {
+	bool		has_master = OidIsValid(binding->master);
+	const char *master_key = has_master ?
+	quote_identifier(get_attname(binding->master, binding->master_key, false)) : NULL;
 	const struct
 	{
 		const char *word;
 		const char *text;
 	}			words[] = {
 		{"{entity}", quote_literal_cstr(binding->entity->label)},
-		{"{schema}", binding->schema_sql},
-		{"{sidecar}", binding->sidecar_sql},
+		{"{schema}", quote_identifier(get_namespace_name(binding->schema))},
+		{"{sidecar}", OidIsValid(binding->sidecar) ? sidecar_relation_sql(binding->sidecar) : NULL},
 		{"{key}", quote_identifier(binding->entity->key)},
-		{"{master}", binding->master_sql},
-		{"{master_key}", binding->master_key_sql},
-		{"{master_count}", binding->master_count_sql},
-		{"{name}", binding->name_sql ? psprintf("m.%s", binding->name_sql) : "NULL"},
+		{"{master}", has_master ? sidecar_relation_sql(binding->master) : NULL},
+		{"{master_key}", master_key},
+		{"{master_count}", binding->master_key_not_null ? "pg_catalog.count(*)" :
+		has_master ? psprintf("pg_catalog.count(m.%s)", master_key) : NULL},
+		{"{name}", name_sql(binding)},
 	};
 	StringInfoData sql;
 
@@ -64,6 +74,8 @@ sidecar_expand(const char *template, const SidecarBinding *binding)
 			length = strlen(words[i].word);
 			if (strncmp(template, words[i].word, length) == 0)
 			{
+				if (words[i].text == NULL)
+					elog(ERROR, "nothing is bound to %s", words[i].word);
 				appendStringInfoString(&sql, words[i].text);
 				template += length;
 				break;
@@ -74,6 +86,24 @@ sidecar_expand(const char *template, const SidecarBinding *binding)
 			appendStringInfoChar(&sql, *template++);
 	}
 	return sql.data;
+}
+
+/*
+ * The name of the row "m" of a master, as text: an expression.
+ *
+ * What is not text is shown as its type's output function does, because a cast
+ * to text may be of the owner's own making, and would run as the caller.
+ */
+static const char *
+name_sql(const SidecarBinding *binding)
+{
+	const char *column;
+
+	if (binding->name == InvalidAttrNumber)
+		return "NULL";
+	column = quote_identifier(get_attname(binding->master, binding->name, false));
+	return binding->name_is_text ? psprintf("m.%s", column) :
+		psprintf("CASE WHEN m.%s IS DISTINCT FROM NULL THEN pg_catalog.format('%%s', m.%s) END", column, column);
 }
 
 /*
@@ -141,7 +171,7 @@ sidecar_query_row(const char *sql, int nargs,
  * session, because a call further up may be running it.
  */
 SPIPlanPtr
-sidecar_prepare(SidecarPlan * kept, const char *sql, int nargs, Oid *types)
+sidecar_prepare(SidecarPlan *kept, const char *sql, int nargs, Oid *types)
 {
 	SPIPlanPtr	plan;
 	char	   *copy;
@@ -199,11 +229,18 @@ execute_select(const char *sql, ParamListInfo params, DestReceiver *dest)
 		elog(ERROR, "SPI_execute_extended failed: %s", SPI_result_code_string(ret));
 }
 
+/*
+ * NULL where there are none: an empty list is not expected by everybody who
+ * hooks into the planner (Citus).
+ */
 static ParamListInfo
 make_params(int nargs, const Oid *types, const Datum *values, const char *nulls)
 {
-	ParamListInfo params = makeParamList(nargs);
+	ParamListInfo params;
 
+	if (nargs == 0)
+		return NULL;
+	params = makeParamList(nargs);
 	for (int i = 0; i < nargs; i++)
 	{
 		params->params[i].value = values[i];

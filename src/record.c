@@ -21,7 +21,9 @@
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
 #include "utils/numeric.h"
+#include "utils/rel.h"
 #include "utils/timestamp.h"
 
 #include "sidecar.h"
@@ -69,24 +71,23 @@ sidecar_rule_name(SidecarRule rule)
 
 /*
  * Describes a column of the sidecar table, in the caller's memory context.
- *
- * Values are given as text instead of varchar, so that sidecar_check_value()
- * sees them whole, and as timestamptz instead of timestamp, so that an offset
- * is honoured.
  */
 SidecarColumn *
 sidecar_describe_column(Form_pg_attribute att)
 {
 	SidecarColumn *column = palloc(sizeof(SidecarColumn));
+	int32		typmod = att->atttypmod;
+	Oid			base = getBaseTypeAndTypmod(att->atttypid, &typmod);
 
 	column->name = pstrdup(NameStr(att->attname));
 	column->name_sql = quote_identifier(column->name);
-	column->type_sql = format_type_extended(att->atttypid, att->atttypmod,
+
+	/* of the base type: a domain's constraints are the write's business */
+	column->type_sql = format_type_extended(base, typmod,
 											FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
-	column->given_type = att->atttypid == VARCHAROID ? TEXTOID :
-		att->atttypid == TIMESTAMPOID ? TIMESTAMPTZOID : att->atttypid;
-	column->max_chars = att->atttypid == VARCHAROID && att->atttypmod > VARHDRSZ ?
-		att->atttypmod - VARHDRSZ : 0;
+	column->given_type = sidecar_given_type(base, &typmod);
+	column->given_typmod = column->given_type == base && strcmp(column->name, SIDECAR_COL_SCORE) != 0 ? typmod : -1;
+	column->max_chars = base == VARCHAROID && typmod > VARHDRSZ ? typmod - VARHDRSZ : 0;
 	return column;
 }
 
@@ -134,7 +135,7 @@ sidecar_check_value(const SidecarColumn *column, Datum value)
  * The statement that decides by the rule and writes.  It returns a row per row
  * that it wrote: whether that is new, and its key.
  *
- * Unless the binding returns_xmax, no row of a rule's statement says that it is
+ * Unless the table returns xmax, no row of a rule's statement says that it is
  * new: SIDECAR_KEEP's has to be run first, which stores only new rows.
  *
  * columns are those that the statement stores, the key first; source is the
@@ -144,9 +145,10 @@ sidecar_check_value(const SidecarColumn *column, Datum value)
  * a trigger of the user's has taken it away.
  */
 char	   *
-sidecar_write_sql(const SidecarBinding *binding, SidecarRule rule,
+sidecar_write_sql(const SidecarTable *table, SidecarRule rule,
 				  SidecarColumn **columns, int ncolumns, const char *source)
 {
+	const char *sidecar = sidecar_relation_sql(RelationGetRelid(table->rel));
 	StringInfoData names;
 	StringInfoData set;
 	StringInfoData stored;
@@ -160,7 +162,7 @@ sidecar_write_sql(const SidecarBinding *binding, SidecarRule rule,
 		appendStringInfo(&names, "%s%s", i > 0 ? ", " : "", columns[i]->name_sql);
 	if (rule == SIDECAR_KEEP)
 		return psprintf("INSERT INTO %s AS s (%s) %s ON CONFLICT (%s) DO NOTHING RETURNING true, s.%s",
-						binding->sidecar_sql, names.data, source, columns[0]->name_sql, columns[0]->name_sql);
+						sidecar, names.data, source, columns[0]->name_sql, columns[0]->name_sql);
 
 	for (int i = 1; i < ncolumns; i++)
 	{
@@ -181,11 +183,11 @@ sidecar_write_sql(const SidecarBinding *binding, SidecarRule rule,
 	return psprintf("INSERT INTO %s AS s (%s) %s ON CONFLICT (%s) DO UPDATE SET %s "
 					"WHERE %s(EXCLUDED." SIDECAR_COL_TIME " OPERATOR(pg_catalog.<>) s." SIDECAR_COL_TIME "%s) "
 					"RETURNING %s, s.%s",
-					binding->sidecar_sql, names.data, source, columns[0]->name_sql, set.data,
+					sidecar, names.data, source, columns[0]->name_sql, set.data,
 					rule_sql(rule, columns, ncolumns),
 					rule == SIDECAR_OVERWRITE_OTHER_TIME ? "" :
 					psprintf(" OR pg_catalog.record_image_ne(ROW(%s), ROW(%s))", merged.data, stored.data),
-					binding->returns_xmax ? "s.xmax OPERATOR(pg_catalog.=) 0" : "false", columns[0]->name_sql);
+					sidecar_returns_xmax(table) ? "s.xmax OPERATOR(pg_catalog.=) 0" : "false", columns[0]->name_sql);
 }
 
 /*
@@ -226,6 +228,25 @@ rule_sql(SidecarRule rule, SidecarColumn **columns, int ncolumns)
 }
 
 /*
+ * True of a table whose rows tell a new one from an updated one by xmax.
+ */
+bool
+sidecar_returns_xmax(const SidecarTable *table)
+{
+	return table->rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE;
+}
+
+/*
+ * True of a table with triggers that see a row before it is inserted, and may
+ * change it.
+ */
+bool
+sidecar_has_insert_triggers(const SidecarTable *table)
+{
+	return table->rel->trigdesc != NULL && table->rel->trigdesc->trig_insert_before_row;
+}
+
+/*
  * The SELECT that yields a chunk's rows.
  */
 char	   *
@@ -260,7 +281,12 @@ sidecar_same_sql(SidecarColumn **columns, int ncolumns, char **values)
 
 		appendStringInfo(&merged, "%sCOALESCE(CAST(%s AS %s), s.%s)", comma, values[i],
 						 column->type_sql, column->name_sql);
-		appendStringInfo(&stored, "%ss.%s", comma, column->name_sql);
+
+		/*
+		 * rows are compared of the same types only, and a domain is another
+		 * one
+		 */
+		appendStringInfo(&stored, "%sCAST(s.%s AS %s)", comma, column->name_sql, column->type_sql);
 	}
 	return psprintf("pg_catalog.record_image_eq(ROW(%s), ROW(%s))", merged.data, stored.data);
 }

@@ -7,6 +7,8 @@
  */
 #include "postgres.h"
 
+#include "access/relation.h"
+#include "access/table.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
@@ -15,11 +17,12 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 
 #include "batch.h"
 
 static int	read_rejects(Datum max_rows, bool all, int **entities, Record **records, int *nrecords);
-static void require_rejects(void);
+static Relation open_rejects(void);
 static void settle(Record *records, int nrecords);
 static void execute(const char *sql, int nargs, Oid *types, Datum *values, int expected);
 static Datum make_array(Datum *values, bool *nulls, int n, Oid type);
@@ -42,14 +45,15 @@ PG_FUNCTION_INFO_V1(sidecar_retry_rejects);
 Datum
 sidecar_retry_rejects(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	static const Oid types[] = {INT8OID};
+	static const Oid columns[] = {INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
+	ReturnSetInfo *rsinfo = sidecar_begin_rows(fcinfo, lengthof(types), types, lengthof(columns), columns);
+	Relation	rejects = open_rejects();
 	Record	   *records[SIDECAR_ENTITIES];
 	int			nrecords[SIDECAR_ENTITIES] = {0};
 	int		   *entities;
 	int			total;
 
-	InitMaterializedSRF(fcinfo, 0);
-	require_rejects();
 	total = read_rejects(PG_GETARG_DATUM(0), PG_ARGISNULL(0), &entities, records, nrecords);
 	for (int e = 0; e < SIDECAR_ENTITIES; e++)
 	{
@@ -60,6 +64,7 @@ sidecar_retry_rejects(PG_FUNCTION_ARGS)
 		}
 		nrecords[e] = 0;
 	}
+	table_close(rejects, NoLock);
 	for (int i = 0; i < total; i++)
 	{
 		Record	   *record = &records[entities[i]][nrecords[entities[i]]++];
@@ -94,6 +99,8 @@ read_rejects(Datum max_rows, bool all, int **entities, Record **records, int *nr
 		elog(ERROR, "SPI_connect failed");
 	ret = SPI_execute_with_args(
 								"WITH mine AS MATERIALIZED (SELECT * FROM " SIDECAR_SCHEMA "." SIDECAR_REJECTS " r "
+								"WHERE r.reject_id IS NOT NULL AND r.entity IS NOT NULL AND r.record IS NOT NULL "
+								"AND r.on_conflict IS NOT NULL AND r.rejected_at IS NOT NULL "
 								"ORDER BY r.reject_id LIMIT $1 FOR UPDATE SKIP LOCKED) "
 								"SELECT m.reject_id, m.entity, m.unique_id, m.record, m.on_conflict, m.rejected_at FROM mine m "
 								"WHERE NOT EXISTS (SELECT FROM " SIDECAR_SCHEMA "." SIDECAR_REJECTS " o "
@@ -170,7 +177,8 @@ sidecar_park(int entity, Record *records, int nrecords)
 		}
 		if (n > 0)
 		{
-			require_rejects();
+			Relation	rejects = open_rejects();
+
 			values[0] = CStringGetTextDatum(sidecar_entities[entity].label);
 			for (int c = 0; c < 5; c++)
 				values[c + 1] = make_array(columns[c], c == 0 ? nulls : NULL, n, c == 1 ? JSONBOID : TEXTOID);
@@ -178,6 +186,7 @@ sidecar_park(int entity, Record *records, int nrecords)
 					"SELECT $1, u.unique_id, u.record, u.on_conflict, u.error, u.sqlstate "
 					"FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6)) u (unique_id, record, on_conflict, error, sqlstate)",
 					6, types, values, SPI_OK_INSERT);
+			table_close(rejects, NoLock);
 		}
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(context);
@@ -188,18 +197,89 @@ sidecar_park(int entity, Record *records, int nrecords)
 }
 
 /*
- * Raises 42P01 when there is no table to park records in.
+ * Finds the table of parked records, or tells by *error why there is none that
+ * can be used.
+ *
+ * A name is no right: its owner must be one who may own sidecar tables.  Its
+ * columns are looked at, because we read them by their types.
  */
-static void
-require_rejects(void)
+Oid
+sidecar_find_rejects(SidecarError **error)
 {
+	static const struct
+	{
+		const char *name;
+		Oid			type;
+	}			columns[] = {
+		{"reject_id", INT8OID}, {"entity", TEXTOID}, {"unique_id", TEXTOID}, {"record", JSONBOID},
+		{"on_conflict", TEXTOID}, {"error", TEXTOID}, {"sqlstate", TEXTOID}, {"attempts", INT4OID},
+		{"rejected_at", TIMESTAMPTZOID}, {"last_tried_at", TIMESTAMPTZOID}
+	};
 	Oid			schema = get_namespace_oid(SIDECAR_SCHEMA, true);
+	Oid			relid = OidIsValid(schema) ? get_relname_relid(SIDECAR_REJECTS, schema) : InvalidOid;
+	Relation	rel = OidIsValid(relid) ? try_relation_open(relid, AccessShareLock) : NULL;
+	bool		trusted = false;
 
-	if (!OidIsValid(schema) || !OidIsValid(get_relname_relid(SIDECAR_REJECTS, schema)))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("table %s.%s does not exist", SIDECAR_SCHEMA, SIDECAR_REJECTS),
-				 errhint(SIDECAR_HINT_INSTALL)));
+	*error = NULL;
+	if (rel == NULL)
+	{
+		*error = sidecar_error(ERRCODE_UNDEFINED_TABLE,
+							   psprintf("table %s.%s does not exist", SIDECAR_SCHEMA, SIDECAR_REJECTS),
+							   NULL, SIDECAR_HINT_INSTALL);
+		(*error)->is_absence = true;
+		return InvalidOid;
+	}
+	for (int e = 0; e < SIDECAR_ENTITIES; e++)
+		trusted = trusted || sidecar_is_trusted(&sidecar_entities[e], rel->rd_rel->relowner);
+	if (rel->rd_rel->relkind != RELKIND_RELATION && rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+		*error = sidecar_error(ERRCODE_WRONG_OBJECT_TYPE,
+							   psprintf("%s.%s is not a table", SIDECAR_SCHEMA, SIDECAR_REJECTS),
+							   NULL, NULL);
+	else if (!trusted)
+		*error = sidecar_error(ERRCODE_INSUFFICIENT_PRIVILEGE,
+							   psprintf("table %s.%s cannot take parked records", SIDECAR_SCHEMA, SIDECAR_REJECTS),
+							   psprintf("Its owner may not execute %s(), as owners of sidecar tables may.",
+										sidecar_entities[0].trigger_function),
+							   "GRANT EXECUTE on that function to the owner, or give the table to another one.");
+	for (int c = 0; c < lengthof(columns) && *error == NULL; c++)
+	{
+		AttrNumber	attnum = get_attnum(relid, columns[c].name);
+
+		if (attnum == InvalidAttrNumber)
+			*error = sidecar_error(ERRCODE_UNDEFINED_COLUMN,
+								   psprintf("table %s.%s has no column \"%s\"", SIDECAR_SCHEMA, SIDECAR_REJECTS, columns[c].name),
+								   NULL, SIDECAR_HINT_INSTALL);
+		else
+			*error = sidecar_wrong_type(relid, TupleDescAttr(RelationGetDescr(rel), attnum - 1), columns[c].type);
+	}
+	relation_close(rel, AccessShareLock);
+	return *error == NULL ? relid : InvalidOid;
+}
+
+/*
+ * Opens the table of parked records.  Errors: those of sidecar_find_rejects().
+ */
+static Relation
+open_rejects(void)
+{
+	SidecarError *error;
+	Oid			relid;
+	Relation	rel = NULL;
+
+	/* what was locked must be what is found then, as in sidecar_open() */
+	for (;;)
+	{
+		relid = sidecar_find_rejects(&error);
+		if (rel != NULL)
+		{
+			if (RelationGetRelid(rel) == relid)
+				return rel;
+			table_close(rel, RowExclusiveLock);
+		}
+		if (error != NULL)
+			sidecar_raise(error);
+		rel = try_table_open(relid, RowExclusiveLock);
+	}
 }
 
 /*

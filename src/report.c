@@ -12,17 +12,18 @@
  */
 #include "postgres.h"
 
-#include "catalog/namespace.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_statistic.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 #include "utils/rls.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
@@ -56,17 +57,19 @@ static const char object_summary[] =
 "ARRAY[pg_catalog.format('rows without a master: %s; delete them, or load their masters', $1)] END "
 "OPERATOR(pg_catalog.||) CASE WHEN $2 OPERATOR(pg_catalog.>) 0 THEN "
 "ARRAY[pg_catalog.format('records parked in " SIDECAR_SCHEMA "." SIDECAR_REJECTS ": %s; see their errors, then SELECT * FROM sidecar_retry_rejects()', $2)] END "
+"OPERATOR(pg_catalog.||) CASE WHEN $3 IS NOT NULL THEN ARRAY[$3] END "
 "FROM {schema}.sidecar_objects() o "
 "WHERE o.entity OPERATOR(pg_catalog.=) {entity}";
 
 static void report_of_entity(FunctionCallInfo fcinfo, int entity, const char *template,
 							 int nargs, const Oid *types, const char *const *names);
 static void require_argument(FunctionCallInfo fcinfo, int i, const char *name);
-static void summarize_statistics(FunctionCallInfo fcinfo, SidecarBinding *binding, Datum *thresholds);
+static void summarize_statistics(FunctionCallInfo fcinfo, const SidecarTable *table, bool rejects, Datum *thresholds);
 static void read_times(Oid sidecar, Datum *values, char *nulls);
 static Datum estimated_rows(const char *sql);
 static bool counts_are_enough(const SidecarBinding *binding);
-static bool rejects_readable(void);
+static SidecarTable *open_to_read(const SidecarEntity *entity);
+static bool rejects_readable(SidecarError **error);
 
 PG_FUNCTION_INFO_V1(sidecar_coverage);
 PG_FUNCTION_INFO_V1(sidecar_summary);
@@ -91,10 +94,11 @@ PG_FUNCTION_INFO_V1(sidecar_status);
 Datum
 sidecar_coverage(PG_FUNCTION_ARGS)
 {
-	InitMaterializedSRF(fcinfo, 0);
+	(void) sidecar_begin_rows(fcinfo, 0, NULL, 0, NULL);
 	for (int i = 0; i < SIDECAR_ENTITIES; i++)
 	{
-		SidecarBinding *binding = sidecar_bind(&sidecar_entities[i], AccessShareLock);
+		SidecarTable *table = open_to_read(&sidecar_entities[i]);
+		const SidecarBinding *binding = table->binding;
 		const char *from;
 
 		if (!OidIsValid(binding->master))
@@ -110,6 +114,7 @@ sidecar_coverage(PG_FUNCTION_ARGS)
 											  PERCENT("enriched", "total") " FROM %s", from),
 									 binding),
 					  0, NULL, NULL, NULL);
+		sidecar_close(table);
 	}
 	return (Datum) 0;
 }
@@ -130,27 +135,36 @@ sidecar_coverage(PG_FUNCTION_ARGS)
 Datum
 sidecar_summary(PG_FUNCTION_ARGS)
 {
-	static const Oid types[] = {INTERVALOID, NUMERICOID};
+	static const Oid types[] = {INTERVALOID, NUMERICOID, BOOLOID};
 	static const char *const names[] = {"older_than", "below", "exact"};
 	static const char of_rows[] =
 	"pg_catalog.count(*) FILTER (WHERE s.last_enriched_at OPERATOR(pg_catalog.<) (SELECT pg_catalog.now() OPERATOR(pg_catalog.-) $1)) AS stale, "
 	"pg_catalog.count(*) FILTER (WHERE s.confidence_score OPERATOR(pg_catalog.<) $2) AS low_confidence, "
 	"pg_catalog.count(s.last_enriched_at) AS dated, "
 	"pg_catalog.min(s.last_enriched_at) AS oldest, pg_catalog.max(s.last_enriched_at) AS latest";
-	Datum		values[2] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1)};
+	Datum		values[2];
+	SidecarError *error;
+	bool		rejects;
 
+	(void) sidecar_begin_rows(fcinfo, lengthof(types), types, 0, NULL);
 	for (int i = 0; i < lengthof(names); i++)
 		require_argument(fcinfo, i, names[i]);
-	InitMaterializedSRF(fcinfo, 0);
+	values[0] = PG_GETARG_DATUM(0);
+	values[1] = PG_GETARG_DATUM(1);
+	rejects = rejects_readable(&error);
+	if (error != NULL && error->sqlstate == ERRCODE_DATATYPE_MISMATCH)
+		sidecar_raise(error);
 	for (int i = 0; i < SIDECAR_ENTITIES; i++)
 	{
-		SidecarBinding *binding = sidecar_bind(&sidecar_entities[i], AccessShareLock);
-		const char *rejected = rejects_readable() ? reject_count : "CAST(NULL AS pg_catalog.int8)";
+		SidecarTable *table = open_to_read(&sidecar_entities[i]);
+		const SidecarBinding *binding = table->binding;
+		const char *rejected = rejects ? reject_count : "CAST(NULL AS pg_catalog.int8)";
 		char	   *from;
 
 		if (!PG_GETARG_BOOL(2))
 		{
-			summarize_statistics(fcinfo, binding, values);
+			summarize_statistics(fcinfo, table, rejects, values);
+			sidecar_close(table);
 			continue;
 		}
 		if (!OidIsValid(binding->master))
@@ -169,6 +183,7 @@ sidecar_summary(PG_FUNCTION_ARGS)
 											  rejected, from),
 									 binding),
 					  2, types, values, "  ");
+		sidecar_close(table);
 	}
 	return (Datum) 0;
 }
@@ -180,8 +195,9 @@ sidecar_summary(PG_FUNCTION_ARGS)
  * analyzed, NULL if one never was.
  */
 static void
-summarize_statistics(FunctionCallInfo fcinfo, SidecarBinding *binding, Datum *thresholds)
+summarize_statistics(FunctionCallInfo fcinfo, const SidecarTable *table, bool rejects, Datum *thresholds)
 {
+	const SidecarBinding *binding = table->binding;
 	static const Oid types[] = {INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, TIMESTAMPOID, TIMESTAMPOID};
 	const char *queries[] = {
 		OidIsValid(binding->master) ? "{master} m" : NULL,
@@ -191,7 +207,7 @@ summarize_statistics(FunctionCallInfo fcinfo, SidecarBinding *binding, Datum *th
 		psprintf("{sidecar} s WHERE s.confidence_score OPERATOR(pg_catalog.<) CAST(%s AS pg_catalog.numeric)",
 				 quote_literal_cstr(DatumGetCString(DirectFunctionCall1(numeric_out, thresholds[1])))),
 		"{sidecar} s WHERE s.last_enriched_at IS NULL",
-		rejects_readable() ? SIDECAR_SCHEMA "." SIDECAR_REJECTS " r WHERE r.entity OPERATOR(pg_catalog.=) {entity}" : NULL
+		rejects ? SIDECAR_SCHEMA "." SIDECAR_REJECTS " r WHERE r.entity OPERATOR(pg_catalog.=) {entity}" : NULL
 	};
 #define ANALYZED "GREATEST(pg_catalog.pg_stat_get_last_analyze_time(%u), pg_catalog.pg_stat_get_last_autoanalyze_time(%u))"
 	static const char row[] =
@@ -202,8 +218,6 @@ summarize_statistics(FunctionCallInfo fcinfo, SidecarBinding *binding, Datum *th
 	Oid			master = OidIsValid(binding->master) ? binding->master : binding->sidecar;
 	Datum		values[lengthof(types)] = {0};
 	char		nulls[lengthof(types)];
-
-	/* the texts are made first: the binding may be another one after a query */
 	char	   *sql = sidecar_expand(psprintf(row, binding->sidecar, binding->sidecar, master, master), binding);
 
 	memset(nulls, 'n', sizeof(nulls));
@@ -233,6 +247,9 @@ read_times(Oid sidecar, Datum *values, char *nulls)
 {
 	static const int kinds[] = {STATISTIC_KIND_HISTOGRAM, STATISTIC_KIND_MCV};
 	AttrNumber	attnum = get_attnum(sidecar, SIDECAR_COL_TIME);
+	Timestamp	first = 0;
+	Timestamp	last = 0;
+	bool		found = false;
 
 	if ((pg_class_aclcheck(sidecar, GetUserId(), ACL_SELECT) != ACLCHECK_OK &&
 		 pg_attribute_aclcheck(sidecar, attnum, GetUserId(), ACL_SELECT) != ACLCHECK_OK) ||
@@ -255,18 +272,26 @@ read_times(Oid sidecar, Datum *values, char *nulls)
 				continue;
 			for (int i = 0; i < slot.nvalues; i++)
 			{
-				Datum		time = slot.valuetype != TIMESTAMPTZOID ? slot.values[i] :
-				DirectFunctionCall1(timestamptz_timestamp, slot.values[i]);
+				/*
+				 * a number: its Datum goes with the slot where it is a
+				 * pointer
+				 */
+				Timestamp	time = DatumGetTimestamp(getBaseType(slot.valuetype) != TIMESTAMPTZOID ? slot.values[i] :
+													 DirectFunctionCall1(timestamptz_timestamp, slot.values[i]));
 
-				if (nulls[0] == 'n' || DatumGetTimestamp(time) < DatumGetTimestamp(values[0]))
-					values[0] = time;
-				if (nulls[1] == 'n' || DatumGetTimestamp(time) > DatumGetTimestamp(values[1]))
-					values[1] = time;
-				nulls[0] = nulls[1] = ' ';
+				first = found ? Min(first, time) : time;
+				last = found ? Max(last, time) : time;
+				found = true;
 			}
 			free_attstatsslot(&slot);
 		}
 		ReleaseSysCache(tuple);
+	}
+	if (found)
+	{
+		values[0] = TimestampGetDatum(first);
+		values[1] = TimestampGetDatum(last);
+		nulls[0] = nulls[1] = ' ';
 	}
 }
 
@@ -303,10 +328,12 @@ estimated_rows(const char *sql)
 Datum
 sidecar_field_coverage(PG_FUNCTION_ARGS)
 {
-	InitMaterializedSRF(fcinfo, 0);
+	(void) sidecar_begin_rows(fcinfo, 0, NULL, 0, NULL);
 	for (int i = 0; i < SIDECAR_ENTITIES; i++)
 	{
-		SidecarBinding *binding = sidecar_bind(&sidecar_entities[i], AccessShareLock);
+		SidecarTable *table = open_to_read(&sidecar_entities[i]);
+		const SidecarBinding *binding = table->binding;
+		TupleDesc	columns = RelationGetDescr(table->rel);
 		bool		join = OidIsValid(binding->master) && !counts_are_enough(binding);
 		StringInfoData counts;
 		StringInfoData fields;
@@ -314,9 +341,9 @@ sidecar_field_coverage(PG_FUNCTION_ARGS)
 
 		initStringInfo(&counts);
 		initStringInfo(&fields);
-		for (int c = 0; c < binding->columns->natts; c++)
+		for (int c = 0; c < columns->natts; c++)
 		{
-			Form_pg_attribute att = TupleDescAttr(binding->columns, c);
+			Form_pg_attribute att = TupleDescAttr(columns, c);
 			const char *name = NameStr(att->attname);
 
 			if (att->attisdropped || strcmp(name, binding->entity->key) == 0 ||
@@ -328,19 +355,18 @@ sidecar_field_coverage(PG_FUNCTION_ARGS)
 							 fields.len > 0 ? ", " : "", c, quote_literal_cstr(name), c);
 		}
 
+		/* users' names are appended to what has been expanded */
 		initStringInfo(&sql);
-		appendStringInfo(&sql,
-						 "SELECT CAST({entity} AS pg_catalog.text), f.field, f.filled, "
-						 PERCENT("f.filled", "m.total")
-						 " FROM (SELECT %s FROM %s) s, (%s) m, "
-						 "LATERAL (VALUES %s) f (position, field, filled) ORDER BY f.position",
-						 counts.data,
-						 join ? "{master} m JOIN " MASTER_JOIN_SIDECAR : "{sidecar} s",
-						 OidIsValid(binding->master) ?
-						 "SELECT {master_count} AS total FROM {master} m" :
-						 "SELECT CAST(NULL AS pg_catalog.int8) AS total",
-						 fields.data);
-		sidecar_query(fcinfo, sidecar_expand(sql.data, binding), 0, NULL, NULL, NULL);
+		appendStringInfoString(&sql, sidecar_expand("SELECT CAST({entity} AS pg_catalog.text), f.field, f.filled, "
+													PERCENT("f.filled", "m.total") " FROM (SELECT ", binding));
+		appendStringInfoString(&sql, counts.data);
+		appendStringInfoString(&sql, sidecar_expand(join ? " FROM {master} m JOIN " MASTER_JOIN_SIDECAR : " FROM {sidecar} s", binding));
+		appendStringInfoString(&sql, sidecar_expand(OidIsValid(binding->master) ?
+													") s, (SELECT {master_count} AS total FROM {master} m) m, " :
+													") s, (SELECT CAST(NULL AS pg_catalog.int8) AS total) m, ", binding));
+		appendStringInfo(&sql, "LATERAL (VALUES %s) f (position, field, filled) ORDER BY f.position", fields.data);
+		sidecar_query(fcinfo, sql.data, 0, NULL, NULL, NULL);
+		sidecar_close(table);
 	}
 	return (Datum) 0;
 }
@@ -354,16 +380,21 @@ sidecar_field_coverage(PG_FUNCTION_ARGS)
 Datum
 sidecar_sources(PG_FUNCTION_ARGS)
 {
-	InitMaterializedSRF(fcinfo, 0);
+	(void) sidecar_begin_rows(fcinfo, 0, NULL, 0, NULL);
 	for (int i = 0; i < SIDECAR_ENTITIES; i++)
+	{
+		SidecarTable *table = open_to_read(&sidecar_entities[i]);
+
 		sidecar_query(fcinfo,
-					  sidecar_expand("SELECT CAST({entity} AS pg_catalog.text), s.enrichment_source, "
+					  sidecar_expand("SELECT CAST({entity} AS pg_catalog.text), CAST(s.enrichment_source AS pg_catalog.text), "
 									 "pg_catalog.count(*), pg_catalog.avg(s.confidence_score) AS avg_confidence, "
 									 "CAST(pg_catalog.max(s.last_enriched_at) AS pg_catalog.timestamp) "
 									 "FROM {sidecar} s GROUP BY s.enrichment_source "
 									 "ORDER BY avg_confidence DESC NULLS LAST",
-									 sidecar_bind(&sidecar_entities[i], AccessShareLock)),
+									 table->binding),
 					  0, NULL, NULL, NULL);
+		sidecar_close(table);
+	}
 	return (Datum) 0;
 }
 
@@ -372,7 +403,7 @@ sidecar_sources(PG_FUNCTION_ARGS)
  * of 24 hours.
  */
 static const char stale[] =
-"SELECT CAST(s.{key} AS pg_catalog.text), CAST({name} AS pg_catalog.text), s.enrichment_source, "
+"SELECT CAST(s.{key} AS pg_catalog.text), CAST({name} AS pg_catalog.text), CAST(s.enrichment_source AS pg_catalog.text), "
 "CAST(s.last_enriched_at AS pg_catalog.timestamp), "
 "EXTRACT(DAY FROM pg_catalog.now() OPERATOR(pg_catalog.-) s.last_enriched_at) "
 "FROM {master} m JOIN " MASTER_JOIN_SIDECAR
@@ -399,7 +430,7 @@ sidecar_stale_people(PG_FUNCTION_ARGS)
  * sidecar_low_confidence_*(below, max_rows): below, not at, the threshold.
  */
 static const char low_confidence[] =
-"SELECT CAST(s.{key} AS pg_catalog.text), CAST({name} AS pg_catalog.text), s.enrichment_source, "
+"SELECT CAST(s.{key} AS pg_catalog.text), CAST({name} AS pg_catalog.text), CAST(s.enrichment_source AS pg_catalog.text), "
 "CAST(s.confidence_score AS pg_catalog.numeric), CAST(s.last_enriched_at AS pg_catalog.timestamp) "
 "FROM {master} m JOIN " MASTER_JOIN_SIDECAR
 "WHERE s.confidence_score OPERATOR(pg_catalog.<) $1 "
@@ -459,47 +490,51 @@ sidecar_missing_people(PG_FUNCTION_ARGS)
 Datum
 sidecar_status(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	static const Oid columns[] = {TEXTOID, TEXTOID, TEXTOID, BOOLOID, BOOLOID, INT8OID, BOOLOID, TEXTARRAYOID, INT8OID, TEXTARRAYOID};
+	ReturnSetInfo *rsinfo = sidecar_begin_rows(fcinfo, 0, NULL, lengthof(columns), columns);
+	SidecarError *error;
+	bool		rejects = rejects_readable(&error);
 
-	InitMaterializedSRF(fcinfo, 0);
 	for (int i = 0; i < SIDECAR_ENTITIES; i++)
 	{
-		SidecarBinding *binding = sidecar_lookup(&sidecar_entities[i]);
+		const SidecarBinding *binding = sidecar_lookup(&sidecar_entities[i]);
 		bool		has_sidecar = OidIsValid(binding->sidecar);
 		bool		has_master = OidIsValid(binding->master);
-		char	   *counts = sidecar_expand(psprintf("SELECT (%s), (%s)",
-													 has_master ? orphan_count : "NULL",
-													 rejects_readable() ? reject_count : "NULL"),
-											binding);
-		char	   *objects = sidecar_expand(object_summary, binding);
-		static const Oid count_types[] = {INT8OID, INT8OID};
-		char		count_nulls[2];
-		Datum		count[2];
+		bool		usable = sidecar_problem(binding) == NULL;
+		static const Oid types[] = {INT8OID, INT8OID, TEXTOID};
+		char		argnulls[3];
+		Datum		args[3];
 		bool		count_null[2];
 		Datum		list[2];
 		bool		list_null[2];
-		Datum		values[10];
-		bool		nulls[10] = {false};
+		Datum		values[lengthof(columns)];
+		bool		nulls[lengthof(columns)] = {false};
 
 		values[0] = CStringGetTextDatum(binding->entity->label);
-		values[1] = has_sidecar ? CStringGetTextDatum(binding->sidecar_sql) : (Datum) 0;
-		values[2] = has_master ? CStringGetTextDatum(binding->master_sql) : (Datum) 0;
+		values[1] = has_sidecar ? CStringGetTextDatum(sidecar_relation_sql(binding->sidecar)) : (Datum) 0;
+		values[2] = has_master ? CStringGetTextDatum(sidecar_relation_sql(binding->master)) : (Datum) 0;
 		values[3] = BoolGetDatum(has_master);
 		values[4] = BoolGetDatum(binding->key_validated);
 		values[6] = BoolGetDatum(binding->trigger_enabled);
 		nulls[1] = nulls[6] = !has_sidecar;
 		nulls[2] = nulls[4] = !has_master;
 
-		/* from here on the binding may be another one */
-		sidecar_query_row(counts, 0, NULL, NULL, NULL, 2, count, count_null);
-		for (int c = 0; c < 2; c++)
-			count_nulls[c] = count_null[c] ? 'n' : ' ';
-		sidecar_query_row(objects, 2, count_types, count, count_nulls, 2, list, list_null);
-		values[5] = count[0];
+		/* a table that cannot be used is not read either */
+		sidecar_query_row(sidecar_expand(psprintf("SELECT (%s), (%s)",
+												  has_master && usable ? orphan_count : "NULL",
+												  rejects ? reject_count : "NULL"),
+										 binding),
+						  0, NULL, NULL, NULL, 2, args, count_null);
+		values[5] = args[0];
 		nulls[5] = count_null[0];
-		values[7] = list[0];
-		values[8] = count[1];
+		values[8] = args[1];
 		nulls[8] = count_null[1];
+		args[2] = error && !error->is_absence ? CStringGetTextDatum(error->message) : (Datum) 0;
+		for (int a = 0; a < lengthof(args); a++)
+			argnulls[a] = (a < 2 ? count_null[a] : args[a] == (Datum) 0) ? 'n' : ' ';
+		sidecar_query_row(sidecar_expand(object_summary, binding),
+						  lengthof(types), types, args, argnulls, 2, list, list_null);
+		values[7] = list[0];
 		values[9] = list[1];
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
@@ -516,10 +551,11 @@ static void
 report_of_entity(FunctionCallInfo fcinfo, int entity, const char *template,
 				 int nargs, const Oid *types, const char *const *names)
 {
-	SidecarBinding *binding;
+	SidecarTable *table;
 	Datum		values[2];
 	char		nulls[2];
 
+	(void) sidecar_begin_rows(fcinfo, nargs, types, 0, NULL);
 	for (int i = 0; i < nargs; i++)
 	{
 		values[i] = PG_GETARG_DATUM(i);
@@ -528,10 +564,10 @@ report_of_entity(FunctionCallInfo fcinfo, int entity, const char *template,
 			require_argument(fcinfo, i, names[i]);
 	}
 
-	InitMaterializedSRF(fcinfo, 0);
-	binding = sidecar_bind(&sidecar_entities[entity], AccessShareLock);
-	sidecar_require_master(binding);
-	sidecar_query(fcinfo, sidecar_expand(template, binding), nargs, types, values, nulls);
+	table = open_to_read(&sidecar_entities[entity]);
+	sidecar_require_master(table);
+	sidecar_query(fcinfo, sidecar_expand(template, table->binding), nargs, types, values, nulls);
+	sidecar_close(table);
 }
 
 /*
@@ -559,17 +595,29 @@ counts_are_enough(const SidecarBinding *binding)
 }
 
 /*
- * True when there is a table of parked rejects that the current role may count
- * by entity.
+ * Opens the entity's sidecar to read it and its master, which a report names.
+ */
+static SidecarTable *
+open_to_read(const SidecarEntity *entity)
+{
+	SidecarTable *table = sidecar_open(entity, AccessShareLock);
+
+	if (OidIsValid(table->binding->master))
+		LockRelationOid(table->binding->master, AccessShareLock);
+	return table;
+}
+
+/*
+ * True when there is a table of parked records that the current role may count
+ * by entity; *error tells what is wrong with it.
  */
 static bool
-rejects_readable(void)
+rejects_readable(SidecarError **error)
 {
-	Oid			schema = get_namespace_oid(SIDECAR_SCHEMA, true);
-	Oid			rejects = OidIsValid(schema) ? get_relname_relid(SIDECAR_REJECTS, schema) : InvalidOid;
+	Oid			rejects = sidecar_find_rejects(error);
 
 	return OidIsValid(rejects) &&
-		sidecar_schema_aclcheck(schema, GetUserId(), ACL_USAGE) == ACLCHECK_OK &&
+		sidecar_schema_aclcheck(get_rel_namespace(rejects), GetUserId(), ACL_USAGE) == ACLCHECK_OK &&
 		(pg_class_aclcheck(rejects, GetUserId(), ACL_SELECT) == ACLCHECK_OK ||
 		 pg_attribute_aclcheck(rejects, get_attnum(rejects, "entity"), GetUserId(), ACL_SELECT) == ACLCHECK_OK);
 }

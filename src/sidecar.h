@@ -17,7 +17,9 @@
 #include "access/tupdesc.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "nodes/execnodes.h"
 #include "storage/lockdefs.h"
+#include "utils/relcache.h"
 #include "utils/tuplestore.h"
 
 #include "compat.h"
@@ -62,30 +64,49 @@ enum
 	SIDECAR_ENTITIES
 };
 
+/* An error that is raised by whoever comes to need what it is about */
+typedef struct SidecarError
+{
+	int			sqlstate;
+	bool		is_absence;		/* no more than that nothing is there yet */
+	const char *message;
+	const char *detail;			/* or NULL */
+	const char *hint;			/* or NULL */
+} SidecarError;
+
 /*
- * What the catalog says of an entity.  Text is quoted, ready to stand in SQL.
- * It lives until the next sidecar_bind() or sidecar_lookup() of any entity.
+ * What the catalog says of an entity: no names, which a session may change
+ * even of what it has open.  It can be read until the end of the transaction
+ * that got it; whether it is still true is another matter (binding.c).
  */
 typedef struct SidecarBinding
 {
+	MemoryContext context;		/* of this, and of what is kept with it */
 	const SidecarEntity *entity;
 	uint64		generation;		/* another number: something has changed */
+	Oid			schema;			/* of the extension's functions */
 	Oid			sidecar;		/* InvalidOid: there is none */
 	Oid			master;			/* InvalidOid: no foreign key yet */
-	bool		key_validated;	/* every row has its master */
+	SidecarError *error;		/* why they cannot be used; NULL if they can */
 	bool		trigger_enabled;	/* outside replication */
-	bool		returns_xmax;	/* by which a new row is told from an updated
-								 * one */
-	bool		insert_triggers;	/* see a row before it is inserted, and
-									 * may change it */
-	TupleDesc	columns;		/* of the sidecar table */
-	const char *schema_sql;		/* of the extension's functions */
-	const char *sidecar_sql;	/* schema.table */
-	const char *master_sql;		/* schema.table */
-	const char *master_key_sql; /* column */
-	const char *master_count_sql;	/* how many keys there are in "m" */
-	const char *name_sql;		/* column, or NULL: the master has none */
+	bool		key_validated;	/* every row has its master */
+	AttrNumber	master_key;
+	bool		master_key_not_null;
+	AttrNumber	name;			/* the master's column that people read, or
+								 * InvalidAttrNumber */
+	bool		name_is_text;
+	struct UpsertFunction *functions;	/* what upsert.c has learnt */
 } SidecarBinding;
+
+/*
+ * An entity's sidecar table, open: until sidecar_close() nobody changes it, so
+ * that its binding stays true.
+ */
+typedef struct SidecarTable
+{
+	SidecarBinding *binding;
+	Relation	rel;
+} SidecarTable;
 
 /* What happens to a stored row: the values of on_conflict */
 typedef enum SidecarRule
@@ -108,9 +129,11 @@ typedef struct SidecarColumn
 {
 	char	   *name;
 	const char *name_sql;		/* quoted */
-	const char *type_sql;		/* the column's type */
-	Oid			given_type;		/* of a value before it is stored: text for
-								 * varchar, timestamptz for timestamp */
+	const char *type_sql;		/* what the column's type is made of */
+	Oid			given_type;		/* of a value before it is stored:
+								 * sidecar_given_type() */
+	int32		given_typmod;	/* none of what is checked before it is
+								 * rounded or cut */
 	int			max_chars;		/* 0: no limit */
 } SidecarColumn;
 
@@ -119,7 +142,7 @@ typedef struct SidecarPlan
 {
 	char	   *sql;
 	SPIPlanPtr	plan;
-}			SidecarPlan;
+} SidecarPlan;
 
 /*
  * Records that one statement stores, as a table of its own: how many, what it
@@ -132,13 +155,25 @@ typedef struct SidecarPlan
 /* in sidecar.c */
 extern PGDLLIMPORT const SidecarEntity sidecar_entities[SIDECAR_ENTITIES];
 extern int	sidecar_entity_index(const char *label);
+extern void sidecar_check_call(FunctionCallInfo fcinfo, int nargs, const Oid *types);
+extern void sidecar_refuse_call(FunctionCallInfo fcinfo) pg_attribute_noreturn();
+extern ReturnSetInfo *sidecar_begin_rows(FunctionCallInfo fcinfo, int nargs, const Oid *types,
+										 int ncolumns, const Oid *columns);
 
 /* in binding.c */
 extern void sidecar_binding_init(void);
 extern SidecarBinding *sidecar_lookup(const SidecarEntity *entity);
-extern SidecarBinding *sidecar_bind(const SidecarEntity *entity, LOCKMODE lockmode);
-extern void sidecar_require_master(const SidecarBinding *binding);
-extern Form_pg_attribute sidecar_column(const SidecarBinding *binding, const char *name);
+extern SidecarTable *sidecar_open(const SidecarEntity *entity, LOCKMODE lockmode);
+extern void sidecar_close(SidecarTable *table);
+extern void sidecar_require_master(const SidecarTable *table);
+extern Form_pg_attribute sidecar_column(const SidecarTable *table, const char *name);
+extern char *sidecar_relation_sql(Oid relid);
+extern const char *sidecar_problem(const SidecarBinding *binding);
+extern bool sidecar_is_trusted(const SidecarEntity *entity, Oid role);
+extern Oid	sidecar_given_type(Oid type, int32 *typmod);
+extern SidecarError *sidecar_wrong_type(Oid relid, Form_pg_attribute att, Oid type);
+extern SidecarError *sidecar_error(int sqlstate, const char *message, const char *detail, const char *hint);
+extern void sidecar_raise(const SidecarError *error) pg_attribute_noreturn();
 
 /* in inbox.c */
 extern void sidecar_inbox_init(void);
@@ -151,16 +186,21 @@ extern void sidecar_query(FunctionCallInfo fcinfo, const char *sql, int nargs,
 extern void sidecar_query_row(const char *sql, int nargs,
 							  const Oid *types, const Datum *values, const char *nulls,
 							  int ncolumns, Datum *results, bool *resultnulls);
-extern SPIPlanPtr sidecar_prepare(SidecarPlan * kept, const char *sql, int nargs, Oid *types);
+extern SPIPlanPtr sidecar_prepare(SidecarPlan *kept, const char *sql, int nargs, Oid *types);
 extern void sidecar_register_chunk(Tuplestorestate *chunk, TupleDesc desc, int nrecords);
+
+/* in reject.c */
+extern Oid	sidecar_find_rejects(SidecarError **error);
 
 /* in record.c */
 extern SidecarRule sidecar_rule(const text *on_conflict);
 extern const char *sidecar_rule_name(SidecarRule rule);
 extern SidecarColumn *sidecar_describe_column(Form_pg_attribute att);
 extern void sidecar_check_value(const SidecarColumn *column, Datum value);
-extern char *sidecar_write_sql(const SidecarBinding *binding, SidecarRule rule,
+extern char *sidecar_write_sql(const SidecarTable *table, SidecarRule rule,
 							   SidecarColumn **columns, int ncolumns, const char *source);
+extern bool sidecar_returns_xmax(const SidecarTable *table);
+extern bool sidecar_has_insert_triggers(const SidecarTable *table);
 extern char *sidecar_chunk_sql(SidecarColumn **columns, int ncolumns);
 extern char *sidecar_same_sql(SidecarColumn **columns, int ncolumns, char **values);
 

@@ -11,7 +11,9 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
@@ -54,6 +56,7 @@ set_updated_at(FunctionCallInfo fcinfo)
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 	TupleDesc	desc;
 	int			attnum;
+	Oid			type;
 	Datum		now;
 	bool		isnull = false;
 
@@ -79,7 +82,8 @@ set_updated_at(FunctionCallInfo fcinfo)
 						SIDECAR_COL_UPDATED)));
 
 	now = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
-	switch (SPI_gettypeid(desc, attnum))
+	type = SPI_gettypeid(desc, attnum);
+	switch (getBaseType(type))
 	{
 		case TIMESTAMPTZOID:
 			break;
@@ -93,6 +97,8 @@ set_updated_at(FunctionCallInfo fcinfo)
 							SIDECAR_COL_UPDATED,
 							RelationGetRelationName(trigdata->tg_relation))));
 	}
+	if (get_typtype(type) == TYPTYPE_DOMAIN)
+		domain_check(now, false, type, NULL, NULL);
 	return PointerGetDatum(heap_modify_tuple_by_cols(trigdata->tg_newtuple, desc, 1,
 													 &attnum, &now, &isnull));
 }

@@ -12,6 +12,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
@@ -25,6 +26,9 @@
 /* Beside the rules' statements: the query that looks whether all is stored */
 #define COMPARISON (SIDECAR_OVERWRITE_OTHER_TIME + 1)
 
+/* The most columns that a function can have: a bit for each */
+#define MAX_COLUMNS 64
+
 /*
  * A statement over the columns given, because a shorter one starts faster.
  * A session sees few combinations.
@@ -33,7 +37,7 @@ typedef struct KeptPlan
 {
 	struct
 	{
-		int			entity;
+		Oid			function;	/* whose arguments it takes */
 		int			which;		/* a SidecarRule, or COMPARISON */
 		uint64		given;		/* a bit for each column */
 	}			key;
@@ -41,30 +45,32 @@ typedef struct KeptPlan
 	SidecarPlan kept;
 } KeptPlan;
 
-/* What a session keeps for an entity */
-typedef struct UpsertState
+/*
+ * A function and its columns, which are its arguments; kept with the binding
+ * of its entity, and no longer.
+ */
+typedef struct UpsertFunction
 {
-	MemoryContext context;		/* of what is below but the plans */
-	uint64		generation;		/* of the binding that it was made from */
+	struct UpsertFunction *next;
+	Oid			function;
 	int			ncolumns;
 	SidecarColumn **columns;	/* the key first */
 	Oid		   *types;			/* of the values given */
 	int			time;			/* which column is last_enriched_at */
-	Oid			replaying;		/* the role that wrote the last record, if
-								 * that was stored already */
-} UpsertState;
+} UpsertFunction;
 
-static UpsertState states[SIDECAR_ENTITIES];
-static HTAB * plans;
+/* Who wrote the last record of an entity, if that was stored already */
+static Oid	replaying[SIDECAR_ENTITIES];
+
+static HTAB *plans;
 
 static Datum upsert_arguments(FunctionCallInfo fcinfo, int entity);
-static void read_columns(UpsertState *state, const SidecarBinding *binding,
-						 int ncolumns, char **names, const Oid *types);
-static const char *store_record(UpsertState *state, const SidecarBinding *binding,
+static UpsertFunction *learn_function(FunctionCallInfo fcinfo, const SidecarTable *table);
+static const char *store_record(const UpsertFunction *function, const SidecarTable *table,
 								SidecarRule rule, Datum *values, char *nulls);
-static void check_record(UpsertState *state, Datum *values, const char *nulls);
+static void check_record(const UpsertFunction *function, Datum *values, const char *nulls);
 static uint64 execute(SPIPlanPtr plan, int expected, Datum *values, const char *nulls);
-static SPIPlanPtr get_plan(UpsertState *state, const SidecarBinding *binding, int which,
+static SPIPlanPtr get_plan(const UpsertFunction *function, const SidecarTable *table, int which,
 						   const char *nulls);
 
 PG_FUNCTION_INFO_V1(sidecar_upsert_company);
@@ -110,63 +116,86 @@ sidecar_upsert_person(PG_FUNCTION_ARGS)
 static Datum
 upsert_arguments(FunctionCallInfo fcinfo, int entity)
 {
-	UpsertState *state = &states[entity];
-	SidecarBinding *binding = sidecar_bind(&sidecar_entities[entity], RowExclusiveLock);
+	SidecarTable *table = sidecar_open(&sidecar_entities[entity], RowExclusiveLock);
+	UpsertFunction *function = table->binding->functions;
 	int			nargs = PG_NARGS() - 1;
-	SidecarRule rule = sidecar_rule(PG_ARGISNULL(nargs) ? NULL : PG_GETARG_TEXT_PP(nargs));
 	Datum		values[FUNC_MAX_ARGS] = {0};
 	char		nulls[FUNC_MAX_ARGS] = {0};
+	SidecarRule rule;
+	const char *outcome;
 
-	sidecar_require_master(binding);
-	if (state->generation != binding->generation)
-	{
-		HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(fcinfo->flinfo->fn_oid));
-		Oid		   *types;
-		char	  **names;
-		char	   *modes;
-
-		if (!HeapTupleIsValid(tuple))
-			elog(ERROR, "cache lookup failed for function %u", fcinfo->flinfo->fn_oid);
-		get_func_arg_info(tuple, &types, &names, &modes);
-		ReleaseSysCache(tuple);
-		read_columns(state, binding, nargs, names, types);
-	}
+	sidecar_require_master(table);
+	while (function != NULL && function->function != fcinfo->flinfo->fn_oid)
+		function = function->next;
+	if (function == NULL)
+		function = learn_function(fcinfo, table);
+	rule = sidecar_rule(PG_ARGISNULL(nargs) ? NULL : PG_GETARG_TEXT_PP(nargs));
 	for (int i = 0; i < nargs; i++)
 	{
 		values[i] = PG_GETARG_DATUM(i);
 		nulls[i] = PG_ARGISNULL(i) ? 'n' : ' ';
 	}
-	PG_RETURN_TEXT_P(cstring_to_text(store_record(state, binding, rule, values, nulls)));
+	outcome = store_record(function, table, rule, values, nulls);
+	sidecar_close(table);
+	PG_RETURN_TEXT_P(cstring_to_text(outcome));
 }
 
 /*
- * Learns what the table's columns of these names are like.  Error: one is
- * missing (42703).
+ * Learns what a function's arguments are like as columns: the key is the first,
+ * last_enriched_at among the others, and on_conflict, which is none, the last.
+ * Errors: the function is declared otherwise (42P13), the table lacks a column
+ * (42703), or it is made of something else (42804).
  */
-static void
-read_columns(UpsertState *state, const SidecarBinding *binding,
-			 int ncolumns, char **names, const Oid *types)
+static UpsertFunction *
+learn_function(FunctionCallInfo fcinfo, const SidecarTable *table)
 {
-	MemoryContext old;
+	SidecarBinding *binding = table->binding;
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "sidecar upsert function",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	UpsertFunction *function = palloc0(sizeof(UpsertFunction));
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(fcinfo->flinfo->fn_oid));
+	Oid		   *types;
+	char	  **names;
+	char	   *modes;
+	int			nargs;
+	bool		returns_text;
 
-	if (state->context == NULL)
-		state->context = AllocSetContextCreate(CacheMemoryContext, "sidecar upsert",
-											   ALLOCSET_SMALL_SIZES);
-	state->generation = 0;
-	MemoryContextReset(state->context);
-	old = MemoryContextSwitchTo(state->context);
-	state->ncolumns = ncolumns;
-	state->columns = palloc(sizeof(SidecarColumn *) * ncolumns);
-	state->types = palloc(sizeof(Oid) * ncolumns);
-	for (int i = 0; i < ncolumns; i++)
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", fcinfo->flinfo->fn_oid);
+	nargs = get_func_arg_info(tuple, &types, &names, &modes);
+	returns_text = ((Form_pg_proc) GETSTRUCT(tuple))->prorettype == TEXTOID &&
+		!((Form_pg_proc) GETSTRUCT(tuple))->proretset;
+	ReleaseSysCache(tuple);
+	if (!returns_text || nargs < 2 || nargs > MAX_COLUMNS || names == NULL || modes != NULL ||
+		strcmp(names[0], binding->entity->key) != 0 || types[nargs - 1] != TEXTOID ||
+		strcmp(names[nargs - 1], "on_conflict") != 0)
+		sidecar_refuse_call(fcinfo);
+
+	function->function = fcinfo->flinfo->fn_oid;
+	function->types = types;
+	function->ncolumns = nargs - 1;
+	function->columns = palloc(sizeof(SidecarColumn *) * function->ncolumns);
+	for (int i = 0; i < function->ncolumns; i++)
 	{
-		state->columns[i] = sidecar_describe_column(sidecar_column(binding, names[i]));
-		state->types[i] = types[i];
+		Form_pg_attribute att = sidecar_column(table, names[i]);
+		SidecarError *error = sidecar_wrong_type(binding->sidecar, att, types[i]);
+
+		if (error != NULL)
+			sidecar_raise(error);
+		function->columns[i] = sidecar_describe_column(att);
+		if (function->columns[i]->given_type != types[i])
+			sidecar_refuse_call(fcinfo);
 		if (strcmp(names[i], SIDECAR_COL_TIME) == 0)
-			state->time = i;
+			function->time = i;
 	}
+	if (function->time == 0)
+		sidecar_refuse_call(fcinfo);
 	MemoryContextSwitchTo(old);
-	state->generation = binding->generation;
+	MemoryContextSetParent(context, binding->context);
+	function->next = binding->functions;
+	binding->functions = function;
+	return function;
 }
 
 /*
@@ -174,10 +203,11 @@ read_columns(UpsertState *state, const SidecarBinding *binding,
  * into values and nulls.  The contract is sidecar_upsert_company()'s.
  */
 static const char *
-store_record(UpsertState *state, const SidecarBinding *binding,
+store_record(const UpsertFunction *function, const SidecarTable *table,
 			 SidecarRule rule, Datum *values, char *nulls)
 {
-	int			time = state->time;
+	Oid		   *replayer = &replaying[table->binding->entity - sidecar_entities];
+	int			time = function->time;
 	bool		time_given = nulls[time] != 'n';
 	const char *outcome = "unchanged";
 	SPIPlanPtr	writes[2];
@@ -191,18 +221,18 @@ store_record(UpsertState *state, const SidecarBinding *binding,
 	 * row lock, writes no WAL and needs no transaction id.  Nobody gets an
 	 * answer by it who may not write.
 	 */
-	look_first = state->replaying == GetUserId() && time_given && !XactReadOnly;
-	check_record(state, values, nulls);
+	look_first = *replayer == GetUserId() && time_given && !XactReadOnly;
+	check_record(function, values, nulls);
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 
 	/*
-	 * User code may run in the statements: nothing of the binding is used
-	 * after the first.
+	 * User code may run in the statements, and rename what they name: they
+	 * are made before the first.
 	 */
 	if (look_first || rule != SIDECAR_OVERWRITE)
-		compare = get_plan(state, binding, COMPARISON, nulls);
+		compare = get_plan(function, table, COMPARISON, nulls);
 
 	/* a value, because Citus takes no now() in DO UPDATE */
 	if (!time_given)
@@ -215,11 +245,11 @@ store_record(UpsertState *state, const SidecarBinding *binding,
 	 * What has another time need not be compared, and the comparison is what
 	 * makes a statement slow to start.  A trigger would be called twice.
 	 */
-	if (!binding->returns_xmax)
-		writes[nwrites++] = get_plan(state, binding, SIDECAR_KEEP, nulls);
-	else if (rule == SIDECAR_OVERWRITE && !binding->insert_triggers)
-		writes[nwrites++] = get_plan(state, binding, SIDECAR_OVERWRITE_OTHER_TIME, nulls);
-	writes[nwrites++] = get_plan(state, binding, rule, nulls);
+	if (!sidecar_returns_xmax(table))
+		writes[nwrites++] = get_plan(function, table, SIDECAR_KEEP, nulls);
+	else if (rule == SIDECAR_OVERWRITE && !sidecar_has_insert_triggers(table))
+		writes[nwrites++] = get_plan(function, table, SIDECAR_OVERWRITE_OTHER_TIME, nulls);
+	writes[nwrites++] = get_plan(function, table, rule, nulls);
 
 	if (!look_first || execute(compare, SPI_OK_SELECT, values, nulls) != 1)
 	{
@@ -241,7 +271,7 @@ store_record(UpsertState *state, const SidecarBinding *binding,
 				 execute(compare, SPI_OK_SELECT, values, nulls) != 1)
 			outcome = "skipped";
 	}
-	state->replaying = strcmp(outcome, "unchanged") == 0 ? GetUserId() : InvalidOid;
+	*replayer = strcmp(outcome, "unchanged") == 0 ? GetUserId() : InvalidOid;
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");
 	return outcome;
@@ -251,16 +281,16 @@ store_record(UpsertState *state, const SidecarBinding *binding,
  * Raises what is wrong with the values.
  */
 static void
-check_record(UpsertState *state, Datum *values, const char *nulls)
+check_record(const UpsertFunction *function, Datum *values, const char *nulls)
 {
 	if (nulls[0] == 'n')
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", state->columns[0]->name)));
-	for (int i = 0; i < state->ncolumns; i++)
+				 errmsg("%s must not be null", function->columns[0]->name)));
+	for (int i = 0; i < function->ncolumns; i++)
 	{
 		if (nulls[i] != 'n')
-			sidecar_check_value(state->columns[i], values[i]);
+			sidecar_check_value(function->columns[i], values[i]);
 	}
 }
 
@@ -284,13 +314,13 @@ execute(SPIPlanPtr plan, int expected, Datum *values, const char *nulls)
  * Each has equality on the key, by which Citus finds the one shard to ask.
  */
 static SPIPlanPtr
-get_plan(UpsertState *state, const SidecarBinding *binding, int which, const char *nulls)
+get_plan(const UpsertFunction *function, const SidecarTable *table, int which, const char *nulls)
 {
-	KeptPlan	wanted = {.key = {.entity = state - states,.which = which}};
+	KeptPlan	wanted = {.key = {.function = function->function,.which = which}};
 	KeptPlan   *plan;
 	bool		found;
 
-	for (int i = 0; i < state->ncolumns; i++)
+	for (int i = 0; i < function->ncolumns; i++)
 	{
 		if (nulls[i] != 'n')
 			wanted.key.given |= UINT64CONST(1) << i;
@@ -304,20 +334,20 @@ get_plan(UpsertState *state, const SidecarBinding *binding, int which, const cha
 	plan = hash_search(plans, &wanted.key, HASH_ENTER, &found);
 	if (!found)
 		*plan = wanted;
-	if (plan->generation != state->generation)
+	if (plan->generation != table->binding->generation)
 	{
-		SidecarColumn **columns = palloc(sizeof(SidecarColumn *) * state->ncolumns);
-		char	  **values = palloc(sizeof(char *) * state->ncolumns);
+		SidecarColumn **columns = palloc(sizeof(SidecarColumn *) * function->ncolumns);
+		char	  **values = palloc(sizeof(char *) * function->ncolumns);
 		int			ncolumns = 0;
 		StringInfoData source;
 		char	   *sql;
 
 		initStringInfo(&source);
-		for (int i = 0; i < state->ncolumns; i++)
+		for (int i = 0; i < function->ncolumns; i++)
 		{
 			if (nulls[i] == 'n')
 				continue;
-			columns[ncolumns] = state->columns[i];
+			columns[ncolumns] = function->columns[i];
 			values[ncolumns] = psprintf("$%d", i + 1);
 			appendStringInfo(&source, "%s%s", ncolumns > 0 ? ", " : "VALUES (", values[ncolumns]);
 			ncolumns++;
@@ -325,12 +355,12 @@ get_plan(UpsertState *state, const SidecarBinding *binding, int which, const cha
 		appendStringInfoChar(&source, ')');
 		if (which == COMPARISON)
 			sql = psprintf("SELECT FROM %s s WHERE s.%s OPERATOR(pg_catalog.=) $1 AND %s",
-						   binding->sidecar_sql, columns[0]->name_sql,
+						   sidecar_relation_sql(table->binding->sidecar), columns[0]->name_sql,
 						   sidecar_same_sql(columns, ncolumns, values));
 		else
-			sql = sidecar_write_sql(binding, which, columns, ncolumns, source.data);
-		(void) sidecar_prepare(&plan->kept, sql, state->ncolumns, state->types);
-		plan->generation = state->generation;
+			sql = sidecar_write_sql(table, which, columns, ncolumns, source.data);
+		(void) sidecar_prepare(&plan->kept, sql, function->ncolumns, function->types);
+		plan->generation = table->binding->generation;
 	}
 	return plan->kept.plan;
 }
