@@ -177,4 +177,137 @@ is($node->safe_psql('names', "$in SELECT count(*) FROM $_"), $_ =~ /stale|low|mi
 is($node->safe_psql('names', "$in SELECT count(*) FROM sidecar_summary(exact => false)"), '2', 'estimates');
 is($node->safe_psql('names', "$in SELECT count(*) > 0 FROM sidecar_objects()"), 't', 'objects');
 
+# A role with CONNECT and TEMP and no other right, a writer, an owner: what
+# doc/security.md says of each
+$node->stop;
+$node = new_node('roles');
+$node->append_conf('postgresql.conf', "work_mem = '64kB'\nlog_temp_files = 0\n");
+$node->reload;
+$node->safe_psql('postgres', q(
+	SET client_min_messages = warning;
+	CREATE ROLE stranger LOGIN;
+	CREATE ROLE writer LOGIN;
+	CREATE EXTENSION sidecar;
+	SELECT sidecar_create_masters();
+	INSERT INTO marketing.company_master SELECT 'c' || i, 'Company ' || i FROM generate_series(1, 20) i;
+	GRANT USAGE ON SCHEMA marketing TO writer;
+	GRANT SELECT, INSERT, UPDATE ON marketing.company_sidecar TO writer;
+	GRANT INSERT ON sidecar_company_inbox TO writer, stranger;
+	CREATE TABLE victim AS SELECT i, 'victim row ' || i AS t FROM generate_series(1, 200000) i;
+	CHECKPOINT;));
+my $described = $node->safe_psql('postgres', 'SELECT count(*), sum(length(description)) FROM pg_description');
+my $victims = $node->safe_psql('postgres', 'SELECT count(*), sum(length(t)) FROM victim');
+
+# psql's errors as SQLSTATEs, and what it printed
+sub states
+{
+	my ($role, $sql) = @_;
+	my ($rc, $out, $err) = $node->psql('postgres', "\\set VERBOSITY sqlstate\n$sql", on_error_stop => 0, extra_params => $role eq 'superuser' ? [] : [ '-U', $role ]);
+	return join ' ', $out =~ s/\n/ /gr, $err =~ /(?:ERROR|FATAL|WARNING):  (\w{5})/g;
+}
+my $rows = q(SELECT 'c' || i, jsonb_build_object('text', repeat('A', 2000)) FROM generate_series(1, 5000) i);
+
+# Views that have a row trigger, and nothing that stores what it keeps.  The
+# superuser makes them, because nobody else is let.
+$node->safe_psql('postgres', q(
+	CREATE VIEW half AS SELECT NULL::text AS company_unique_id, NULL::jsonb AS enrichment_payload, NULL::timestamptz AS last_enriched_at WHERE false;
+	CREATE TRIGGER r INSTEAD OF INSERT ON half FOR EACH ROW EXECUTE FUNCTION sidecar_inbox_insert('company');
+	GRANT INSERT ON half TO writer, stranger;));
+my $spill = "BEGIN; INSERT INTO half $rows; ROLLBACK;\nBEGIN; INSERT INTO half $rows; SELECT count(*) FROM pg_class; INSERT INTO half $rows; COMMIT;";
+foreach my $role (qw(writer stranger superuser))
+{
+	is(states($role, $spill), ' 42P17 42P17 25P02 25P02', "$role: rows that nobody would store are not kept");
+}
+$node->safe_psql('postgres', q(CREATE TRIGGER s AFTER INSERT ON half FOR EACH STATEMENT WHEN (current_setting('work_mem') = '') EXECUTE FUNCTION sidecar_inbox_insert()));
+is(states('writer', $spill), ' 42P17 42P17 25P02 25P02', 'a statement trigger with a condition is none');
+
+# the role changes in mid-statement: what the one kept is not stored by the other
+is(states('superuser', "BEGIN;\nINSERT INTO sidecar_company_inbox (company_unique_id, enrichment_payload) SELECT 'c' || (1 + i % 20), jsonb_build_object('t', repeat('A', 2000), 'r', set_config('role', CASE WHEN i > 4000 THEN 'writer' ELSE 'none' END, true)) FROM generate_series(1, 8000) i;\nSELECT count(*) > 0 FROM pg_class, pg_description;\nINSERT INTO sidecar_company_inbox (company_unique_id) VALUES ('c1');\nCOMMIT;"),
+	't 55000', 'kept rows of another role make the transaction fail, and nothing else');
+is(states('stranger', "INSERT INTO sidecar_company_inbox (company_unique_id, enrichment_payload) $rows"), ' 42501', 'who may not write does not fill the disk');
+is(states('writer', "INSERT INTO sidecar_company_inbox (company_unique_id, enrichment_payload) SELECT 'c' || (1 + i % 20), jsonb_build_object('i', repeat(i::text, 1000)) FROM generate_series(1, 5000) i;\nSELECT count(*), max(length(enrichment_payload->>'i')) FROM marketing.company_sidecar"), '20|4000', 'who may, does');
+
+# The view is another one when the second row comes
+my $more = join ', ', map { "NULL::text AS x$_" } 1 .. 900;
+my $columns = q(NULL::text AS company_unique_id, NULL::jsonb AS enrichment_payload, NULL::timestamptz AS last_enriched_at);
+is(states('stranger', "CREATE TEMP VIEW mine AS SELECT $columns WHERE false;\nCREATE TRIGGER r INSTEAD OF INSERT ON mine FOR EACH ROW EXECUTE FUNCTION sidecar_inbox_insert('company')"), ' 42501', 'a stranger makes no inbox');
+$node->safe_psql('postgres', qq(CREATE FUNCTION widen() RETURNS text LANGUAGE plpgsql AS \$\$ BEGIN EXECUTE 'CREATE OR REPLACE VIEW wide AS SELECT $columns, $more WHERE false'; RETURN 'c1'; END \$\$;
+	CREATE VIEW wide AS SELECT $columns WHERE false;
+	CREATE TRIGGER r INSTEAD OF INSERT ON wide FOR EACH ROW EXECUTE FUNCTION sidecar_inbox_insert('company');
+	CREATE TRIGGER s AFTER INSERT ON wide FOR EACH STATEMENT EXECUTE FUNCTION sidecar_inbox_insert();));
+is(states('superuser', "BEGIN;\nINSERT INTO wide VALUES ('c1'), ('c2');\nSELECT widen();\nINSERT INTO wide VALUES ('c1');\nROLLBACK;\nINSERT INTO wide VALUES ('c1'), (widen());"), 'c1 42703 55006', 'nor is it opened with other columns than it has');
+
+# One temporary table stops nobody
+my $stranger = $node->background_psql('postgres', extra_params => [ '-U', 'stranger' ], on_error_stop => 0);
+$stranger->query(q(CREATE TEMP TABLE mine (updated_at timestamp)));
+$stranger->query(qq(CREATE TRIGGER x BEFORE UPDATE ON mine FOR EACH ROW EXECUTE FUNCTION update_${_}_sidecar_updated_at())) foreach qw(company people);
+is(states('writer', q(SELECT sidecar_upsert_company('c1', last_enriched_at => '2026-01-01'))), 'updated', 'a stranger\'s temporary table stops nobody');
+is(states('superuser', q(SELECT sidecar_table FROM sidecar_status())), 'marketing.company_sidecar marketing.people_sidecar', 'and is nobody\'s sidecar');
+$stranger->quit;
+
+is($node->safe_psql('postgres', 'SELECT count(*), sum(length(t)) FROM victim'), $victims, 'every row of the victim is there');
+is($node->safe_psql('postgres', 'SELECT count(*), sum(length(description)) FROM pg_description'), $described, 'and of the catalog');
+unlike(slurp_file($node->logfile), qr/was terminated by signal|PANIC|TRAP:|temporary file leak|resource was not closed|invalid page/, 'no crash, no leak');
+
+# every function that reads or writes rows
+$node->safe_psql('postgres', 'CREATE VIEW public.functions AS SELECT p.oid::regproc::text AS name FROM pg_proc p
+	JOIN pg_depend d ON d.objid = p.oid AND d.classid = \'pg_proc\'::regclass AND d.deptype = \'e\' JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = \'sidecar\'
+	WHERE prorettype <> \'trigger\'::regtype');
+my %open = map { $_ => 1 } qw(sidecar_entity_bindings sidecar_objects sidecar_install sidecar_create_masters);
+foreach my $name (split /\n/, $node->safe_psql('postgres', 'SELECT name FROM functions ORDER BY 1'))
+{
+	my $args = $name =~ /upsert_(company|person)/ ? "'c1'" : $name =~ /upsert/ ? qq('{"company_unique_id": "c1", "person_unique_id": "p1"}') : '';
+	my $answer = states('stranger', "SELECT count(*) FROM $name($args)");
+	if ($open{$name}) { unlike($answer, qr/[A-Z]/i, "a stranger sees names and definitions: $name"); }
+	else { is($answer, ' 42501', "a stranger gets 42501: $name"); }
+}
+
+# an owner's casts and operators do not run as those who read
+$node->safe_psql('postgres', q(
+	CREATE ROLE tables_owner LOGIN;
+	GRANT EXECUTE ON FUNCTION update_company_sidecar_updated_at() TO tables_owner;
+	GRANT CREATE ON SCHEMA public TO tables_owner;
+	GRANT CREATE, USAGE ON SCHEMA marketing TO tables_owner;
+	ALTER TABLE marketing.company_sidecar OWNER TO tables_owner;
+	ALTER TABLE marketing.company_master OWNER TO tables_owner;));
+is(states('tables_owner', q(
+	CREATE FUNCTION climb(text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN IF current_user <> 'tables_owner' THEN ALTER ROLE tables_owner SUPERUSER; END IF; RETURN $1; END $$;
+	CREATE TYPE score AS ENUM ('1', '70');
+	CREATE FUNCTION climb(score) RETURNS numeric LANGUAGE plpgsql AS $$ BEGIN PERFORM climb('x'); RETURN 1; END $$;
+	CREATE CAST (score AS numeric) WITH FUNCTION climb(score) AS IMPLICIT;
+	CREATE TYPE name_of AS (t text);
+	CREATE FUNCTION climb(name_of) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN climb('x'); END $$;
+	CREATE CAST (name_of AS text) WITH FUNCTION climb(name_of) AS IMPLICIT;
+	CREATE FUNCTION less(score, numeric) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM climb('x'); RETURN true; END $$;
+	CREATE OPERATOR < (LEFTARG = score, RIGHTARG = numeric, FUNCTION = less);
+	ALTER TABLE marketing.company_sidecar DROP CONSTRAINT company_sidecar_confidence_score_check, ALTER confidence_score TYPE score USING NULL,
+		ADD COLUMN "{sidecar} x, (SELECT climb('x')) y --" text, ADD COLUMN score score DEFAULT '1';
+	UPDATE marketing.company_sidecar SET confidence_score = '70';
+	ALTER TABLE marketing.company_master ALTER company_name DROP NOT NULL, ALTER company_name TYPE name_of USING ROW(company_name);
+	ALTER TABLE marketing.company_master RENAME TO "{key} m, (SELECT climb('x')) z --";)), '', 'an owner plants what he can');
+my $reads = join ";\n", map { "SELECT count(*) FROM $_()" } grep { !/upsert|retry|create_masters/ } split /\n/, $node->safe_psql('postgres', 'SELECT name FROM functions ORDER BY 1');
+like(states('superuser', $reads), qr/42804/, 'which a superuser\'s reports refuse to read');
+$node->safe_psql('postgres', 'ALTER TABLE marketing.company_sidecar ALTER confidence_score TYPE numeric(5,2) USING NULL');
+unlike(states('superuser', "$reads;\nSELECT count(*) FROM sidecar_create_masters()"), qr/[0-9A-Z]{5}$/, 'or read');
+is($node->safe_psql('postgres', q(SELECT rolsuper FROM pg_roles WHERE rolname = 'tables_owner')), 'f', 'an owner runs nothing as those who read his tables');
+is(states('tables_owner', q(BEGIN; DECLARE c CURSOR FOR SELECT 1 FROM marketing.company_sidecar; FETCH c; ALTER TABLE marketing.company_sidecar ADD COLUMN z int; ROLLBACK)), '1 55006', 'nothing is altered that is open');
+is(states('superuser', q(ALTER TABLE marketing.company_sidecar OWNER TO stranger; SELECT sidecar_upsert_company('c1'); ALTER TABLE marketing.company_sidecar OWNER TO tables_owner)), ' 42P01', 'a table of somebody who was not given the mark is no sidecar');
+
+# The owner of a database, who is no superuser, restores his dump into one that
+# has the extension
+$node->safe_psql('postgres', 'CREATE ROLE owner LOGIN');
+populate($node, 'source', 'with_pkey');
+$node->safe_psql('source', q(ALTER DATABASE source OWNER TO owner; ALTER SCHEMA marketing OWNER TO owner;
+	DO $$ DECLARE t regclass; BEGIN FOR t IN SELECT oid FROM pg_class WHERE relnamespace = 'marketing'::regnamespace AND relkind IN ('r', 'v') LOOP EXECUTE format('ALTER TABLE %s OWNER TO owner', t); END LOOP; END $$;
+	ALTER PUBLICATION enrichment OWNER TO owner; ALTER TABLE marketing.company_sidecar NO FORCE ROW LEVEL SECURITY));
+$node->safe_psql('postgres', 'CREATE DATABASE target OWNER owner');
+$node->safe_psql('target', 'SET row_security = off; CREATE EXTENSION sidecar');
+my $dump = PostgreSQL::Test::Utils::tempdir . '/owner.dump';
+$node->command_ok([ 'pg_dump', '-Fc', '-f', $dump, '-U', 'owner', $node->connstr('source') ], 'the owner dumps');
+$node->command_ok([ 'pg_restore', '--exit-on-error', '--no-comments', '--no-acl', '-U', 'owner', '-d', $node->connstr('target'), $dump ], 'and restores');
+is($node->safe_psql('target', 'SELECT entity, sidecar_table, trigger_enabled FROM sidecar_status()', extra_params => [ '-U', 'owner' ]), "company|marketing.company_sidecar|t\npeople|marketing.people_sidecar|t", 'what he restored is bound');
+is($node->safe_psql('target', q(SELECT sidecar_upsert_company('c1', 'restored')), extra_params => [ '-U', 'owner' ]), 'updated', 'and works');
+is($node->safe_psql('target', 'SELECT count(*) FROM marketing.company_sidecar'), $node->safe_psql('source', 'SELECT count(*) FROM marketing.company_sidecar'), 'with every row');
+
+
 done_testing();
