@@ -6,12 +6,15 @@ OBJS = \
 	src/batch.o \
 	src/binding.o \
 	src/convert.o \
+	src/deparse.o \
 	src/inbox.o \
 	src/query.o \
 	src/record.o \
 	src/reject.o \
 	src/report.o \
+	src/retry.o \
 	src/sidecar.o \
+	src/store.o \
 	src/trigger.o \
 	src/upsert.o
 PG_CPPFLAGS = -DSIDECAR_VERSION='"$(EXTVERSION)"'

@@ -17,38 +17,57 @@
  * What fails for a reason that lies in the record is rejected, and parked at
  * the end (reject.c).  Any other error ends the call.
  *
+ * Memory: "sidecar chunk" has what is made of a chunk, and is reset for the
+ * next; outcomes and errors are in the context of the call.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
-#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/numeric.h"
 #include "utils/rel.h"
+#include "utils/rls.h"
 
 #include "batch.h"
 
-static void upsert_many(FunctionCallInfo fcinfo, int entity);
+typedef struct Batch
+{
+	SidecarStore store;
+	Converter	converter;
+	Bitmapset  *defaulted;		/* which of the columns have a default */
+	MemoryContext context;		/* of what lasts as long as the call */
+	bool		write_first;	/* looking up found nothing, of late */
+} Batch;
+
+static void upsert_many(FunctionCallInfo fcinfo, const char *label);
+static Record *read_records(Jsonb *input, const SidecarEntity *entity, SidecarRule rule, int *nrecords);
+static void put_record(ReturnSetInfo *rsinfo, const Record *record);
+static Batch *begin_batch(const SidecarEntity *entity);
+static void describe_columns(Batch *batch, const SidecarEntity *entity);
+static bool may_look_for(Oid master);
 static int	compare_records(const void *a, const void *b);
 static char *record_key(JsonbValue *json, const char *key);
 static void store_chunk(Batch *batch, Record **records, int nrecords);
+static int	first_round(Record **records, int nrecords, Record **round);
+static int	next_round(Record **round, int nround);
+static bool same_statement(const Batch *batch, const Record *a, const Record *b);
 static void store_run(Batch *batch, Record **records, int nrecords);
-static int	run_columns(Batch *batch, Record **records, int nrecords, SidecarColumn **columns);
-static int	look_up(Batch *batch, Record **records, int nrecords, bool locked);
+static bool look_up(Batch *batch, Record **records, int nrecords);
+static void reject_orphan(Batch *batch, Record *record);
 static void write_records(Batch *batch, Record **records, int nrecords);
 static bool write_together(Batch *batch, Record **records, int nrecords);
-static int	write_chunk(Batch *batch, Record **records, int nrecords, const char *sql);
-static Tuplestorestate *make_chunk(Batch *batch, Record **records, int nrecords);
-static void query_chunk(Batch *batch, Tuplestorestate *chunk, int nrecords,
-						const char *sql, int expected);
-static bool is_about_record(int sqlstate);
+static bool try_to_write(Batch *batch, Record **records, int nrecords, SidecarRow **rows);
+static void tell_rest(Batch *batch, Record **records, int nrecords, SidecarRow **rows);
 
 PG_FUNCTION_INFO_V1(sidecar_upsert_companies);
 PG_FUNCTION_INFO_V1(sidecar_upsert_people);
@@ -71,7 +90,7 @@ PG_FUNCTION_INFO_V1(sidecar_upsert_people);
 Datum
 sidecar_upsert_companies(PG_FUNCTION_ARGS)
 {
-	upsert_many(fcinfo, SIDECAR_COMPANY);
+	upsert_many(fcinfo, "company");
 	return (Datum) 0;
 }
 
@@ -83,7 +102,7 @@ sidecar_upsert_companies(PG_FUNCTION_ARGS)
 Datum
 sidecar_upsert_people(PG_FUNCTION_ARGS)
 {
-	upsert_many(fcinfo, SIDECAR_PEOPLE);
+	upsert_many(fcinfo, "people");
 	return (Datum) 0;
 }
 
@@ -91,43 +110,56 @@ sidecar_upsert_people(PG_FUNCTION_ARGS)
  * The functions that take an array of records.
  */
 static void
-upsert_many(FunctionCallInfo fcinfo, int entity)
+upsert_many(FunctionCallInfo fcinfo, const char *label)
 {
 	static const Oid types[] = {JSONBOID, TEXTOID};
 	static const Oid columns[] = {INT8OID, TEXTOID, TEXTOID, TEXTOID};
 	ReturnSetInfo *rsinfo = sidecar_begin_rows(fcinfo, lengthof(types), types, lengthof(columns), columns);
 	SidecarRule rule = sidecar_rule(PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1));
-	Jsonb	   *input;
-	bool		many;
-	int			nrecords;
+	const SidecarEntity *entity = sidecar_entity(label);
 	Record	   *records;
-	JsonbIterator *it;
-	JsonbValue	value;
+	int			nrecords;
 
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("records must not be null")));
-	input = PG_GETARG_JSONB_P(0);
-	many = JB_ROOT_IS_ARRAY(input) && !JB_ROOT_IS_SCALAR(input);
+	records = read_records(PG_GETARG_JSONB_P(0), entity, rule, &nrecords);
+	sidecar_store_records(entity, records, nrecords);
+	sidecar_park(records, nrecords);
+	for (int i = 0; i < nrecords; i++)
+		put_record(rsinfo, &records[i]);
+}
+
+/*
+ * The records of the input, nothing of them looked at yet.
+ */
+static Record *
+read_records(Jsonb *input, const SidecarEntity *entity, SidecarRule rule, int *nrecords)
+{
+	bool		many = JB_ROOT_IS_ARRAY(input) && !JB_ROOT_IS_SCALAR(input);
+	Record	   *records;
+	JsonbIterator *it = NULL;
+	JsonbValue	value;
+
 	if (!many && !JB_ROOT_IS_OBJECT(input))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("records must be a JSON array of objects, or one object")));
-
-	nrecords = many ? (int) JB_ROOT_COUNT(input) : 1;
-	records = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Record) * Max(nrecords, 1));
+	*nrecords = many ? (int) JB_ROOT_COUNT(input) : 1;
+	records = MemoryContextAllocExtended(CurrentMemoryContext, sizeof(Record) * Max(*nrecords, 1),
+										 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	if (many)
 	{
 		it = JsonbIteratorInit(&input->root);
 		(void) JsonbIteratorNext(&it, &value, true);	/* the array itself */
 	}
-	for (int i = 0; i < nrecords; i++)
+	for (int i = 0; i < *nrecords; i++)
 	{
 		Record	   *record = &records[i];
 
-		memset(record, 0, sizeof(Record));
 		record->position = i;
+		record->entity = entity;
 		record->rule = rule;
 		record->time = GetCurrentTransactionStartTimestamp();
 		if (many)
@@ -135,73 +167,133 @@ upsert_many(FunctionCallInfo fcinfo, int entity)
 		else
 			JsonbToJsonbValue(input, &record->json);
 	}
+	return records;
+}
 
-	sidecar_store_records(entity, records, nrecords);
-	sidecar_park(entity, records, nrecords);
-	for (int i = 0; i < nrecords; i++)
+static void
+put_record(ReturnSetInfo *rsinfo, const Record *record)
+{
+	Datum		values[4];
+	bool		nulls[4] = {false};
+
+	values[0] = Int64GetDatum(record->position + 1);
+	nulls[1] = record->key == NULL;
+	values[1] = nulls[1] ? (Datum) 0 : CStringGetTextDatum(record->key);
+	values[2] = CStringGetTextDatum(sidecar_outcome_name(record->outcome));
+	nulls[3] = record->error == NULL;
+	values[3] = nulls[3] ? (Datum) 0 : CStringGetTextDatum(record->error);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+
+	/* there may be a million of them */
+	for (int c = 1; c < lengthof(values); c++)
 	{
-		Datum		values[4];
-		bool		nulls[4] = {false};
-
-		values[0] = Int64GetDatum(i + 1);
-		nulls[1] = records[i].key == NULL;
-		values[1] = nulls[1] ? (Datum) 0 : CStringGetTextDatum(records[i].key);
-		values[2] = CStringGetTextDatum(records[i].outcome);
-		nulls[3] = records[i].error == NULL;
-		values[3] = nulls[3] ? (Datum) 0 : CStringGetTextDatum(records[i].error);
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
-		for (int c = 1; c < 4; c++)
-		{
-			if (!nulls[c])
-				pfree(DatumGetPointer(values[c]));
-		}
+		if (!nulls[c])
+			pfree(DatumGetPointer(values[c]));
 	}
 }
 
 /*
- * Stores the records, and tells in each what became of it.
+ * Stores the records, all of one entity, and tells in each what became of it.
  */
 void
-sidecar_store_records(int entity, Record *records, int nrecords)
+sidecar_store_records(const SidecarEntity *entity, Record *records, int nrecords)
 {
-	Batch	   *batch = palloc0(sizeof(Batch));
+	Batch	   *batch = begin_batch(entity);
 	Record	  **order = MemoryContextAllocHuge(CurrentMemoryContext,
 											   sizeof(Record *) * Max(nrecords, 1));
+	MemoryContext context;
 
-	batch->entity = entity;
-	batch->context = CurrentMemoryContext;
-
-	/* open to the end: what user code runs on the way cannot alter it */
-	batch->table = sidecar_open(&sidecar_entities[entity], RowExclusiveLock);
-	sidecar_require_master(batch->table);
-	LockRelationOid(batch->table->binding->master, AccessShareLock);
-	sidecar_describe_batch(batch);
 	for (int i = 0; i < nrecords; i++)
 	{
-		records[i].key = record_key(&records[i].json, sidecar_entities[entity].key);
+		records[i].key = record_key(&records[i].json, entity->key);
 		order[i] = &records[i];
 	}
 	qsort(order, nrecords, sizeof(Record *), compare_records);
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	batch->spi_context = CurrentMemoryContext;
-	batch->chunk_context = AllocSetContextCreate(CurrentMemoryContext, "sidecar chunk",
-												 ALLOCSET_DEFAULT_SIZES);
+	batch->store.spi_context = CurrentMemoryContext;
+	context = AllocSetContextCreate(CurrentMemoryContext, "sidecar chunk", ALLOCSET_DEFAULT_SIZES);
 	for (int i = 0; i < nrecords; i += SIDECAR_CHUNK)
 	{
-		MemoryContext old = MemoryContextSwitchTo(batch->chunk_context);
+		MemoryContext old = MemoryContextSwitchTo(context);
 		int			n = Min(SIDECAR_CHUNK, nrecords - i);
 
-		sidecar_convert_records(batch, order + i, n);
+		sidecar_convert_records(&batch->converter, order + i, n);
 		store_chunk(batch, order + i, n);
 		MemoryContextSwitchTo(old);
-		MemoryContextReset(batch->chunk_context);
+		MemoryContextReset(context);
 	}
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");
-	sidecar_close(batch->table);
+	sidecar_close(batch->store.table);
 	pfree(order);
+}
+
+/*
+ * Opens the entity's sidecar and learns what a batch needs to know of it.
+ */
+static Batch *
+begin_batch(const SidecarEntity *entity)
+{
+	Batch	   *batch = palloc0(sizeof(Batch));
+	SidecarStore *store = &batch->store;
+
+	batch->context = CurrentMemoryContext;
+
+	/* open to the end: what user code runs on the way cannot alter it */
+	store->table = sidecar_open(entity, RowExclusiveLock);
+	sidecar_require_master(store->table);
+	LockRelationOid(store->table->binding->master, AccessShareLock);
+	describe_columns(batch, entity);
+	store->desc = sidecar_chunk_desc(&store->columns);
+	store->look_for_masters = may_look_for(store->table->binding->master);
+	sidecar_begin_conversion(&batch->converter, store->table, store);
+	return batch;
+}
+
+/*
+ * Learns the table's columns: the key first, then in their own order, also
+ * those that users have added.
+ */
+static void
+describe_columns(Batch *batch, const SidecarEntity *entity)
+{
+	SidecarTable *table = batch->store.table;
+	SidecarColumns *columns = &batch->store.columns;
+	TupleDesc	desc = RelationGetDescr(table->rel);
+
+	/* those that the statements always use must be there */
+	(void) sidecar_column(table, SIDECAR_COL_TIME);
+	(void) sidecar_column(table, SIDECAR_COL_SCORE);
+	(void) sidecar_column(table, SIDECAR_COL_SOURCE);
+
+	columns->columns = palloc(sizeof(SidecarColumn *) * desc->natts);
+	columns->columns[columns->n++] = sidecar_describe_column(sidecar_column(table, entity->key));
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attisdropped || strcmp(NameStr(att->attname), entity->key) == 0)
+			continue;
+		if (strcmp(NameStr(att->attname), SIDECAR_COL_TIME) == 0)
+			columns->time = columns->n;
+		if (att->atthasdef && att->attgenerated == '\0')
+			batch->defaulted = bms_add_member(batch->defaulted, columns->n);
+		columns->columns[columns->n++] = sidecar_describe_column(att);
+	}
+}
+
+/*
+ * True if this role may look for missing masters; another learns of them by
+ * writes that fail.
+ */
+static bool
+may_look_for(Oid master)
+{
+	return sidecar_schema_aclcheck(get_rel_namespace(master), GetUserId(), ACL_USAGE) == ACLCHECK_OK &&
+		pg_class_aclcheck(master, GetUserId(), ACL_SELECT) == ACLCHECK_OK &&
+		check_enable_rls(master, InvalidOid, true) != RLS_ENABLED;
 }
 
 /*
@@ -258,12 +350,36 @@ static void
 store_chunk(Batch *batch, Record **records, int nrecords)
 {
 	Record	  **round = palloc(sizeof(Record *) * nrecords);
+	int			nround = first_round(records, nrecords, round);
+
+	while (nround > 0)
+	{
+		int			start = 0;
+
+		for (int i = 1; i <= nround; i++)
+		{
+			if (i < nround && same_statement(batch, round[i], round[start]))
+				continue;
+			store_run(batch, round + start, i - start);
+			start = i;
+		}
+		nround = next_round(round, nround);
+	}
+}
+
+/*
+ * The first record of each key; those that follow it are linked to it.  What
+ * could not be converted is none.
+ */
+static int
+first_round(Record **records, int nrecords, Record **round)
+{
 	Record	   *last = NULL;
 	int			nround = 0;
 
 	for (int i = 0; i < nrecords; i++)
 	{
-		if (records[i]->outcome != NULL)
+		if (records[i]->outcome != SIDECAR_PENDING)
 			continue;
 		if (last != NULL && strcmp(last->key, records[i]->key) == 0)
 			last->next = records[i];
@@ -271,33 +387,38 @@ store_chunk(Batch *batch, Record **records, int nrecords)
 			round[nround++] = records[i];
 		last = records[i];
 	}
-	while (nround > 0)
+	return nround;
+}
+
+/*
+ * The next record of each key that has one; returns how many there are.
+ */
+static int
+next_round(Record **round, int nround)
+{
+	int			nnext = 0;
+
+	for (int i = 0; i < nround; i++)
 	{
-		int			start = 0;
-		int			nnext = 0;
+		Record	   *next = round[i]->next;
 
-		for (int i = 1; i <= nround; i++)
-		{
-			if (i < nround && round[i]->rule == round[start]->rule &&
-				(batch->defaulted == NULL ||
-				 bms_equal(bms_intersect(round[i]->given, batch->defaulted),
-						   bms_intersect(round[start]->given, batch->defaulted))))
-				continue;
-			store_run(batch, round + start, i - start);
-			start = i;
-		}
-		for (int i = 0; i < nround; i++)
-		{
-			Record	   *next = round[i]->next;
-
-			/* one whose turn came early */
-			while (next != NULL && next->outcome != NULL)
-				next = next->next;
-			if (next != NULL)
-				round[nnext++] = next;
-		}
-		nround = nnext;
+		/* the turn of some has come early */
+		while (next != NULL && next->outcome != SIDECAR_PENDING)
+			next = next->next;
+		if (next != NULL)
+			round[nnext++] = next;
 	}
+	return nnext;
+}
+
+static bool
+same_statement(const Batch *batch, const Record *a, const Record *b)
+{
+	/* a column that one gives and the other leaves to its default */
+	return a->rule == b->rule &&
+		(batch->defaulted == NULL ||
+		 bms_equal(bms_intersect(a->row.given, batch->defaulted),
+				   bms_intersect(b->row.given, batch->defaulted)));
 }
 
 /*
@@ -313,17 +434,18 @@ store_run(Batch *batch, Record **records, int nrecords)
 
 	if (nrecords > 1 && batch->write_first && write_together(batch, records, nrecords))
 	{
+		/* records are being sent again: the next ones are looked up */
 		for (int i = 0; i < nrecords; i++)
 		{
-			if (strcmp(records[i]->outcome, "unchanged") == 0)
+			if (records[i]->outcome == SIDECAR_UNCHANGED)
 				batch->write_first = false;
 		}
 		return;
 	}
-	batch->write_first = look_up(batch, records, nrecords, false) == 0;
+	batch->write_first = !look_up(batch, records, nrecords);
 	for (int i = 0; i < nrecords; i++)
 	{
-		if (records[i]->outcome == NULL)
+		if (records[i]->outcome == SIDECAR_PENDING)
 			left[nleft++] = records[i];
 	}
 	if (nleft > 0)
@@ -331,100 +453,54 @@ store_run(Batch *batch, Record **records, int nrecords)
 }
 
 /*
- * The columns that any of the records gives, and the key and the time; returns
- * how many there are.
- */
-static int
-run_columns(Batch *batch, Record **records, int nrecords, SidecarColumn **columns)
-{
-	Bitmapset  *given = bms_make_singleton(batch->time);
-	int			n = 0;
-	int			c = -1;
-
-	for (int i = 0; i < nrecords; i++)
-		given = bms_add_members(given, records[i]->given);
-	while ((c = bms_next_member(given, c)) >= 0)
-		columns[n++] = batch->columns[c];
-	return n;
-}
-
-/*
  * Finds the records that the stored row says already, and those that have no
- * master, by one query for all; returns how many.
+ * master; returns whether there are any.
  *
  * What a row says already is not written, nor locked: not a byte of WAL.  But
  * one is left to be written, and thereby locked, if its key comes again.
- * "locked" is true when the statement has been run, and has left the records
- * alone.
  */
-static int
-look_up(Batch *batch, Record **records, int nrecords, bool locked)
+static bool
+look_up(Batch *batch, Record **records, int nrecords)
 {
-	const SidecarBinding *binding = batch->table->binding;
-	char	   *sidecar_sql = sidecar_relation_sql(binding->sidecar);
-	char	   *master_sql = sidecar_relation_sql(binding->master);
-	const char *master_key_sql = quote_identifier(get_attname(binding->master, binding->master_key, false));
-	SidecarColumn **columns = palloc(sizeof(SidecarColumn *) * batch->ncolumns);
-	int			ncolumns = run_columns(batch, records, nrecords, columns);
-	char	  **values = palloc(sizeof(char *) * ncolumns);
-	const char *key = columns[0]->name_sql;
-	Tuplestorestate *chunk = make_chunk(batch, records, nrecords);
-	StringInfoData sql;
-	int			found = 0;
+	SidecarRow **rows = palloc(sizeof(SidecarRow *) * nrecords);
+	Bitmapset  *orphans;
+	bool		found;
+	int			i = -1;
 
-	for (int c = 0; c < ncolumns; c++)
+	for (int r = 0; r < nrecords; r++)
+		rows[r] = &records[r]->row;
+	orphans = sidecar_look_up_rows(&batch->store, records[0]->rule, rows, nrecords, false);
+	found = orphans != NULL;
+	while ((i = bms_next_member(orphans, i)) >= 0)
 	{
-		values[c] = psprintf("b.%s", columns[c]->name_sql);
-
-		/* now() is news, unless the rule has kept it out */
-		if (columns[c] == batch->columns[batch->time] &&
-			(locked || records[0]->rule == SIDECAR_FILL))
-			values[c] = psprintf("CASE WHEN b.\"" CHUNK_TIME_GIVEN "\" THEN %s END", values[c]);
+		for (Record *record = records[i]; record != NULL; record = record->next)
+			reject_orphan(batch, record);
 	}
-
-	/* OFFSET 0 makes each a look-up by the key's index, record by record */
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "SELECT b.\"" SIDECAR_CHUNK_POSITION "\", s.%s IS NULL FROM " SIDECAR_CHUNK_NAME " b "
-					 "LEFT JOIN LATERAL (SELECT * FROM %s s WHERE s.%s OPERATOR(pg_catalog.=) b.%s OFFSET 0) s ON true ",
-					 key, sidecar_sql, key, key);
-	if (batch->look_for_masters)
-		appendStringInfo(&sql, "LEFT JOIN LATERAL (SELECT m.%s FROM %s m WHERE s.%s IS NULL "
-						 "AND m.%s OPERATOR(pg_catalog.=) b.%s OFFSET 0) m ON true ",
-						 master_key_sql, master_sql, key, master_key_sql, key);
-	appendStringInfo(&sql, "WHERE CASE WHEN s.%s IS NOT NULL THEN %s ELSE ", key,
-					 sidecar_same_sql(columns, ncolumns, values));
-	if (batch->look_for_masters)
-		appendStringInfo(&sql, "m.%s IS NULL END", master_key_sql);
-	else
-		appendStringInfoString(&sql, "false END");
-	query_chunk(batch, chunk, nrecords, sql.data, SPI_OK_SELECT);
-	for (uint64 i = 0; i < SPI_processed; i++)
+	for (int r = 0; r < nrecords; r++)
 	{
-		bool		isnull;
-		Record	   *record = records[DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull))];
-
-		if (DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull)))
+		if (rows[r]->outcome != SIDECAR_UNCHANGED)
+			continue;
+		if (records[r]->next == NULL)
 		{
-			MemoryContext old = MemoryContextSwitchTo(batch->context);
-
-			for (; record != NULL; record = record->next)
-			{
-				record->outcome = "rejected";
-				record->sqlstate = ERRCODE_FOREIGN_KEY_VIOLATION;
-				record->error = psprintf("no such master: key \"%s\" is not in %s", record->key, master_sql);
-			}
-			MemoryContextSwitchTo(old);
-			found++;
+			records[r]->outcome = SIDECAR_UNCHANGED;
+			found = true;
 		}
-		else if (locked || record->next == NULL)
-		{
-			record->outcome = "unchanged";
-			found++;
-		}
+		else
+			rows[r]->outcome = SIDECAR_PENDING;
 	}
-	SPI_freetuptable(SPI_tuptable);
-	tuplestore_end(chunk);
 	return found;
+}
+
+static void
+reject_orphan(Batch *batch, Record *record)
+{
+	MemoryContext old = MemoryContextSwitchTo(batch->context);
+
+	record->outcome = SIDECAR_REJECTED;
+	record->sqlstate = ERRCODE_FOREIGN_KEY_VIOLATION;
+	record->error = psprintf("no such master: key \"%s\" is not in %s", record->key,
+							 sidecar_relation_sql(batch->store.table->binding->master));
+	MemoryContextSwitchTo(old);
 }
 
 /*
@@ -455,201 +531,81 @@ write_records(Batch *batch, Record **records, int nrecords)
 static bool
 write_together(Batch *batch, Record **records, int nrecords)
 {
-	SidecarColumn **columns = palloc(sizeof(SidecarColumn *) * batch->ncolumns);
-	int			ncolumns = run_columns(batch, records, nrecords, columns);
+	SidecarRow **rows = palloc(sizeof(SidecarRow *) * nrecords);
+
+	for (int i = 0; i < nrecords; i++)
+		rows[i] = &records[i]->row;
+	if (!try_to_write(batch, records, nrecords, rows))
+	{
+		for (int i = 0; i < nrecords; i++)
+			rows[i]->outcome = SIDECAR_PENDING;
+		return false;
+	}
+	if (nrecords > 1 || records[0]->outcome != SIDECAR_REJECTED)
+		tell_rest(batch, records, nrecords, rows);
+	return true;
+}
+
+/*
+ * The sub-transaction of write_together(), which is rolled back if it returns
+ * false, or if the only record is rejected.
+ */
+static bool
+try_to_write(Batch *batch, Record **records, int nrecords, SidecarRow **rows)
+{
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	SidecarRule rule = records[0]->rule;
-	char	   *source = sidecar_chunk_sql(columns, ncolumns);
-	char	   *insert = sidecar_returns_xmax(batch->table) ? NULL :
-	sidecar_write_sql(batch->table, SIDECAR_KEEP, columns, ncolumns, source);
-	char	   *write = sidecar_write_sql(batch->table, rule, columns, ncolumns, source);
-	volatile bool written = true;
-	Record	  **left = palloc(sizeof(Record *) * nrecords);
-	int			nleft;
+	volatile bool written = false;
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		nleft = nrecords;
-		memcpy(left, records, sizeof(Record *) * nrecords);
-		if (insert != NULL)
-			nleft = write_chunk(batch, left, nleft, insert);
-		if (nleft > 0)
-			(void) write_chunk(batch, left, nleft, write);
-		ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
+		written = sidecar_write_rows(&batch->store, records[0]->rule, rows, nrecords);
+		if (written)
+			ReleaseCurrentSubTransaction();
+		else
+			RollbackAndReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
 	{
 		ErrorData  *edata = sidecar_roll_back(context, owner);
 
+		/* SPI's list of relations outlives the sub-transaction */
 		(void) SPI_unregister_relation(SIDECAR_CHUNK_NAME);
-		for (int i = 0; i < nrecords; i++)
-			records[i]->outcome = NULL;
-		if (nrecords == 1)
-			sidecar_reject(batch, records[0], edata, NULL);
-		else
-			written = false;
+		written = nrecords == 1;
+		if (written)
+			sidecar_reject(batch->context, records[0], edata, NULL);
 	}
 	PG_END_TRY();
-	if (!written)
-		return false;
-
-	/*
-	 * What was not written was kept by the rule, or is what another session
-	 * has just stored.  The statement has locked those rows.
-	 */
-	nleft = 0;
-	for (int i = 0; i < nrecords; i++)
-	{
-		if (records[i]->outcome == NULL)
-			left[nleft++] = records[i];
-	}
-	if (nleft > 0 && rule != SIDECAR_OVERWRITE)
-		look_up(batch, left, nleft, true);
-	for (int i = 0; i < nleft; i++)
-	{
-		if (left[i]->outcome == NULL)
-			left[i]->outcome = rule == SIDECAR_OVERWRITE ? "unchanged" : "skipped";
-	}
-	return true;
-}
-
-/*
- * Runs a statement that writes records, notes which it has inserted or updated
- * and returns how many are left, which it moves to the front.
- */
-static int
-write_chunk(Batch *batch, Record **records, int nrecords, const char *sql)
-{
-	Tuplestorestate *chunk = make_chunk(batch, records, nrecords);
-	int			i = 0;
-	int			nleft = 0;
-
-	query_chunk(batch, chunk, nrecords, sql, SPI_OK_INSERT_RETURNING);
-
-	/* rows come back in the order in which they went in */
-	for (uint64 row = 0; row < SPI_processed; row++)
-	{
-		HeapTuple	tuple = SPI_tuptable->vals[row];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-		char	   *key = SPI_getvalue(tuple, desc, 2);
-		bool		isnull;
-
-		while (i < nrecords && strcmp(records[i]->key, key) != 0)
-			records[nleft++] = records[i++];
-		if (i == nrecords)
-			ereport(ERROR,
-					(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
-					 errmsg("a trigger has changed key \"%s\" of a sidecar row", key)));
-		records[i++]->outcome = DatumGetBool(SPI_getbinval(tuple, desc, 1, &isnull)) ?
-			"inserted" : "updated";
-		pfree(key);
-	}
-	while (i < nrecords)
-		records[nleft++] = records[i++];
-	SPI_freetuptable(SPI_tuptable);
-	tuplestore_end(chunk);
-	return nleft;
-}
-
-/*
- * The records as rows of batch->desc.
- */
-static Tuplestorestate *
-make_chunk(Batch *batch, Record **records, int nrecords)
-{
-	Tuplestorestate *chunk = tuplestore_begin_heap(true, false, work_mem);
-
-	for (int i = 0; i < nrecords; i++)
-	{
-		records[i]->values[batch->ncolumns] = Int64GetDatum(i);
-		records[i]->nulls[batch->ncolumns] = false;
-		tuplestore_putvalues(chunk, batch->desc, records[i]->values, records[i]->nulls);
-	}
-	return chunk;
-}
-
-/*
- * Runs a query over the chunk.  It is planned each time, for the tables as
- * they have become meanwhile; a thousand records are worth that.  If it fails,
- * the caller who survives that unregisters the chunk, before its memory goes.
- */
-static void
-query_chunk(Batch *batch, Tuplestorestate *chunk, int nrecords,
-			const char *sql, int expected)
-{
-	MemoryContext old;
-	int			ret;
-
-	/* SPI keeps the list of such relations in whatever context is current */
-	old = MemoryContextSwitchTo(batch->spi_context);
-	sidecar_register_chunk(chunk, batch->desc, nrecords);
-	MemoryContextSwitchTo(old);
-	ret = SPI_execute(sql, false, 0);
-	if (ret != expected)
-		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(ret));
-	(void) SPI_unregister_relation(SIDECAR_CHUNK_NAME);
-}
-
-/*
- * In a PG_CATCH: rolls the sub-transaction back, to the memory context and the
- * resource owner from before it, and returns the error if it lies in a record;
- * raises it again if not.
- */
-ErrorData  *
-sidecar_roll_back(MemoryContext context, ResourceOwner owner)
-{
-	ErrorData  *edata;
-
-	MemoryContextSwitchTo(context);
-	edata = CopyErrorData();
-	FlushErrorState();
-	RollbackAndReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
-	if (!is_about_record(edata->sqlerrcode))
-		ReThrowError(edata);
-	return edata;
+	return written;
 }
 
 /*
- * True of errors that lie in the record: another one might be stored.  False
- * of privileges, locks, resources, cancel, and of what is missing.
+ * Tells of each record what became of it, when its statement has run.  What was
+ * not written was kept by the rule or by a trigger, or is what another session
+ * has just stored.  The statement has locked those rows.
  */
-static bool
-is_about_record(int sqlstate)
+static void
+tell_rest(Batch *batch, Record **records, int nrecords, SidecarRow **rows)
 {
-	switch (ERRCODE_TO_CATEGORY(sqlstate))
+	SidecarRow **left = palloc(sizeof(SidecarRow *) * nrecords);
+	int			nleft = 0;
+
+	for (int i = 0; i < nrecords; i++)
 	{
-		case MAKE_SQLSTATE('2', '2', '0', '0', '0'):	/* data exception */
-		case MAKE_SQLSTATE('2', '3', '0', '0', '0'):	/* integrity constraint */
-		case MAKE_SQLSTATE('4', '4', '0', '0', '0'):	/* WITH CHECK OPTION */
-		case MAKE_SQLSTATE('5', '4', '0', '0', '0'):	/* too large for an
-														 * index */
-		case MAKE_SQLSTATE('P', '0', '0', '0', '0'):	/* raised by a trigger */
-			return true;
-		default:
-			return false;
+		if (rows[i]->outcome == SIDECAR_PENDING)
+			left[nleft++] = rows[i];
 	}
-}
-
-/*
- * Marks the record as rejected for the error, which lies in the field if that
- * is known.
- */
-void
-sidecar_reject(Batch *batch, Record *record, ErrorData *edata, const char *field)
-{
-	MemoryContext old = MemoryContextSwitchTo(batch->context);
-
-	record->outcome = "rejected";
-	record->sqlstate = edata->sqlerrcode;
-	record->error = psprintf("%s%s%s%s%s", field ? field : "", field ? ": " : "", edata->message,
-							 edata->detail ? ": " : "", edata->detail ? edata->detail : "");
-	MemoryContextSwitchTo(old);
-	FreeErrorData(edata);
+	if (nleft > 0)
+		(void) sidecar_look_up_rows(&batch->store, records[0]->rule, left, nleft, true);
+	for (int i = 0; i < nleft; i++)
+	{
+		if (left[i]->outcome == SIDECAR_PENDING)
+			left[i]->outcome = SIDECAR_SKIPPED;
+	}
+	for (int i = 0; i < nrecords; i++)
+		records[i]->outcome = rows[i]->outcome;
 }

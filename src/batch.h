@@ -17,63 +17,51 @@
 
 #include "sidecar.h"
 
-/* A column of the chunk that tells a given time from now() */
-#define CHUNK_TIME_GIVEN "sidecar time given"
-
+/* A record that came as a JSON object */
 typedef struct Record
 {
-	/* what is given */
+	/* what is given, and what became of it: as long as the call */
 	int64		position;		/* in the input */
+	const SidecarEntity *entity;
 	JsonbValue	json;
 	char	   *key;			/* NULL: none that is text or a number */
 	SidecarRule rule;
 	TimestampTz time;			/* what last_enriched_at is, unless given */
 	int64		reject_id;		/* of a record that was parked */
-
-	/* what becomes of it */
-	const char *outcome;
-	char	   *error;
+	SidecarOutcome outcome;
+	char	   *error;			/* of one that was rejected */
 	int			sqlstate;
 
-	/* converted, while its chunk is worked on */
+	/* while its chunk is worked on */
 	struct Record *next;		/* the next of the same key */
-	Datum	   *values;
-	bool	   *nulls;
-	bool		time_given;
-	Bitmapset  *given;			/* which columns */
+	SidecarRow	row;			/* converted */
 } Record;
 
-typedef struct Batch
+/* What converts records, for one table */
+typedef struct Converter
 {
-	int			entity;
-	SidecarTable *table;		/* open while the call lasts */
+	const SidecarColumns *columns;
+	TupleDesc	desc;			/* of what it makes: SidecarStore's */
+	Bitmapset  *refused;		/* which columns may not be given */
 	MemoryContext context;		/* of what lasts as long as the call */
-	MemoryContext spi_context;	/* of our connection to SPI */
-	MemoryContext chunk_context;
-	bool		look_for_masters;	/* this role may read the masters */
-	bool		write_first;	/* looking up found nothing, of late */
-	int			ncolumns;
-	SidecarColumn **columns;	/* the key first */
-	int			time;			/* which of them is last_enriched_at */
-	Bitmapset  *defaulted;		/* which of them have a default */
-	Bitmapset  *refused;		/* which of them may not be given */
-	TupleDesc	desc;			/* of a converted record: columns, position,
-								 * time given */
 	FmgrInfo	populate;		/* jsonb_populate_record() */
 	Datum		nothing;		/* its first argument */
 	bool		populating;		/* it is at work */
-} Batch;
+} Converter;
 
 /* in batch.c */
-extern void sidecar_store_records(int entity, Record *records, int nrecords);
-extern ErrorData *sidecar_roll_back(MemoryContext context, ResourceOwner owner);
-extern void sidecar_reject(Batch *batch, Record *record, ErrorData *edata, const char *field);
+extern void sidecar_store_records(const SidecarEntity *entity, Record *records, int nrecords);
 
 /* in convert.c */
-extern void sidecar_describe_batch(Batch *batch);
-extern void sidecar_convert_records(Batch *batch, Record **records, int nrecords);
+extern void sidecar_begin_conversion(Converter *converter, const SidecarTable *table,
+									 const SidecarStore *store);
+extern void sidecar_convert_records(Converter *converter, Record **records, int nrecords);
 
 /* in reject.c */
-extern void sidecar_park(int entity, Record *records, int nrecords);
+extern ErrorData *sidecar_roll_back(MemoryContext context, ResourceOwner owner);
+extern void sidecar_reject(MemoryContext context, Record *record, ErrorData *edata, const char *field);
+extern void sidecar_park(Record *records, int nrecords);
+extern Relation sidecar_open_rejects(void);
+extern Datum sidecar_make_array(Datum *values, bool *nulls, int n, Oid type);
 
 #endif							/* SIDECAR_BATCH_H */

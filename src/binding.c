@@ -122,6 +122,15 @@ sidecar_binding_init(void)
 }
 
 /*
+ * A number that is another one when a name or a binding may be.
+ */
+uint64
+sidecar_changes(void)
+{
+	return changes;
+}
+
+/*
  * Finds the entity's binding, whatever is missing of it or wrong with it.
  *
  * Takes no lock that lasts: it was true a moment ago.  It stays readable until

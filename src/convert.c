@@ -12,86 +12,43 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
-#include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
-#include "utils/lsyscache.h"
-#include "utils/rel.h"
-#include "utils/rls.h"
 
 #include "batch.h"
 
-static void prepare_populate(Batch *batch);
-static void convert_record(Batch *batch, Record *record);
-static void populate(Batch *batch, Record *record, JsonbValue *json);
-static const char *blame_field(Batch *batch, Record *record);
+static void prepare_populate(Converter *converter);
+static void convert_record(Converter *converter, Record *record);
+static void check_keys(const Converter *converter, Record *record);
+static int	find_column(const Converter *converter, const JsonbValue *key);
+static void populate(Converter *converter, Record *record, JsonbValue *json);
+static const char *blame_field(Converter *converter, Record *record);
+static bool can_populate(Converter *converter, Record *record, JsonbValue *json);
 
 /*
- * Learns the table's columns: those that a record may give, and the types that
- * its values are converted to, so that sidecar_check_value() sees what was
- * given.
+ * Makes ready to convert records for the store's chunks.
  */
 void
-sidecar_describe_batch(Batch *batch)
+sidecar_begin_conversion(Converter *converter, const SidecarTable *table, const SidecarStore *store)
 {
-	const SidecarEntity *entity = &sidecar_entities[batch->entity];
-	const SidecarBinding *binding = batch->table->binding;
-	TupleDesc	columns = RelationGetDescr(batch->table->rel);
-	Oid			master_schema;
-	int			live = 0;
-
-	/* the record's key, and the columns that the statements always use */
-	sidecar_column(batch->table, entity->key);
-	sidecar_column(batch->table, SIDECAR_COL_TIME);
-	sidecar_column(batch->table, SIDECAR_COL_SCORE);
-	sidecar_column(batch->table, SIDECAR_COL_SOURCE);
-
-	batch->columns = palloc(sizeof(SidecarColumn *) * columns->natts);
-	for (int i = 0; i < columns->natts; i++)
-		live += !TupleDescAttr(columns, i)->attisdropped;
-	batch->desc = CreateTemplateTupleDesc(live + 2);
-	for (int pass = 0; pass < 2; pass++)
+	converter->columns = &store->columns;
+	converter->desc = store->desc;
+	converter->context = CurrentMemoryContext;
+	for (int c = 0; c < store->columns.n; c++)
 	{
-		for (int i = 0; i < columns->natts; i++)
-		{
-			Form_pg_attribute att = TupleDescAttr(columns, i);
-			const char *name = NameStr(att->attname);
-			bool		is_key = strcmp(name, entity->key) == 0;
-			int			n = batch->ncolumns;
+		const char *name = store->columns.columns[c]->name;
+		Form_pg_attribute att = sidecar_column(table, name);
 
-			/* the key first */
-			if (att->attisdropped || is_key != (pass == 0))
-				continue;
-			batch->columns[n] = sidecar_describe_column(att);
-			TupleDescInitEntry(batch->desc, (AttrNumber) (n + 1), name,
-							   batch->columns[n]->given_type, batch->columns[n]->given_typmod, att->attndims);
-			if (strcmp(name, SIDECAR_COL_TIME) == 0)
-				batch->time = n;
-			if (strcmp(name, SIDECAR_COL_CREATED) == 0 || strcmp(name, SIDECAR_COL_UPDATED) == 0 ||
-				att->attgenerated != '\0' || att->attidentity != '\0')
-				batch->refused = bms_add_member(batch->refused, n);
-			else if (att->atthasdef)
-				batch->defaulted = bms_add_member(batch->defaulted, n);
-			batch->ncolumns++;
-		}
+		/* the table's business */
+		if (strcmp(name, SIDECAR_COL_CREATED) == 0 || strcmp(name, SIDECAR_COL_UPDATED) == 0 ||
+			att->attgenerated != '\0' || att->attidentity != '\0')
+			converter->refused = bms_add_member(converter->refused, c);
 	}
-	TupleDescInitEntry(batch->desc, (AttrNumber) (batch->ncolumns + 1), SIDECAR_CHUNK_POSITION, INT8OID, -1, 0);
-	TupleDescInitEntry(batch->desc, (AttrNumber) (batch->ncolumns + 2), CHUNK_TIME_GIVEN, BOOLOID, -1, 0);
-	batch->desc = BlessTupleDesc(batch->desc);
-
-	/* who may not read the masters learns of a missing one by the write */
-	master_schema = get_rel_namespace(binding->master);
-	batch->look_for_masters =
-		sidecar_schema_aclcheck(master_schema, GetUserId(), ACL_USAGE) == ACLCHECK_OK &&
-		pg_class_aclcheck(binding->master, GetUserId(), ACL_SELECT) == ACLCHECK_OK &&
-		check_enable_rls(binding->master, InvalidOid, true) != RLS_ENABLED;
-
-	prepare_populate(batch);
+	prepare_populate(converter);
 }
 
 /*
@@ -99,7 +56,7 @@ sidecar_describe_batch(Batch *batch)
  * sub-transaction until one fails.
  */
 void
-sidecar_convert_records(Batch *batch, Record **records, int nrecords)
+sidecar_convert_records(Converter *converter, Record **records, int nrecords)
 {
 	volatile int i = 0;
 
@@ -115,7 +72,7 @@ sidecar_convert_records(Batch *batch, Record **records, int nrecords)
 			for (; i < nrecords; i++)
 			{
 				CHECK_FOR_INTERRUPTS();
-				convert_record(batch, records[i]);
+				convert_record(converter, records[i]);
 			}
 			ReleaseCurrentSubTransaction();
 			MemoryContextSwitchTo(context);
@@ -126,11 +83,10 @@ sidecar_convert_records(Batch *batch, Record **records, int nrecords)
 			ErrorData  *edata = sidecar_roll_back(context, owner);
 
 			/* what the function has cached may be half-made */
-			MemoryContextSwitchTo(batch->context);
-			prepare_populate(batch);
-			MemoryContextSwitchTo(context);
-			sidecar_reject(batch, records[i], edata, batch->populating ? blame_field(batch, records[i]) : NULL);
-			batch->populating = false;
+			prepare_populate(converter);
+			sidecar_reject(converter->context, records[i], edata,
+						   converter->populating ? blame_field(converter, records[i]) : NULL);
+			converter->populating = false;
 			i++;
 		}
 		PG_END_TRY();
@@ -138,31 +94,56 @@ sidecar_convert_records(Batch *batch, Record **records, int nrecords)
 }
 
 /*
- * Sets up jsonb_populate_record() for rows of batch->desc.
+ * Sets up jsonb_populate_record() for rows of the chunk.
  */
 static void
-prepare_populate(Batch *batch)
+prepare_populate(Converter *converter)
 {
-	int			natts = batch->desc->natts;
+	MemoryContext old = MemoryContextSwitchTo(converter->context);
+	int			natts = converter->desc->natts;
 	Datum	   *values = palloc0(sizeof(Datum) * natts);
 	bool	   *nulls = palloc(sizeof(bool) * natts);
+	Node	   *call;
 
 	memset(nulls, true, sizeof(bool) * natts);
-	batch->nothing = HeapTupleGetDatum(heap_form_tuple(batch->desc, values, nulls));
-	fmgr_info(F_JSONB_POPULATE_RECORD, &batch->populate);
-	fmgr_info_set_expr((Node *) makeFuncExpr(F_JSONB_POPULATE_RECORD, RECORDOID,
-											 list_make2(makeNullConst(RECORDOID, -1, InvalidOid),
-														makeNullConst(JSONBOID, -1, InvalidOid)),
-											 InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL),
-					   &batch->populate);
+	converter->nothing = HeapTupleGetDatum(heap_form_tuple(converter->desc, values, nulls));
+	fmgr_info(F_JSONB_POPULATE_RECORD, &converter->populate);
+
+	/* it asks of which types its arguments are */
+	call = (Node *) makeFuncExpr(F_JSONB_POPULATE_RECORD, RECORDOID,
+								 list_make2(makeNullConst(RECORDOID, -1, InvalidOid),
+											makeNullConst(JSONBOID, -1, InvalidOid)),
+								 InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
+	fmgr_info_set_expr(call, &converter->populate);
+	MemoryContextSwitchTo(old);
 }
 
 /*
  * Converts a record, or raises an error that says what is wrong with it.
  */
 static void
-convert_record(Batch *batch, Record *record)
+convert_record(Converter *converter, Record *record)
 {
+	SidecarRow *row = &record->row;
+
+	check_keys(converter, record);
+
+	/* by the function itself an error of its own can be told from others */
+	converter->populating = true;
+	populate(converter, record, &record->json);
+	converter->populating = false;
+	sidecar_check_row(converter->columns, row);
+	sidecar_set_time(converter->columns, row, record->time);
+}
+
+/*
+ * Notes which columns the record gives.  Errors: it is no object, a key is not
+ * that of a column that may be given (22023), the table's key is NULL (22004).
+ */
+static void
+check_keys(const Converter *converter, Record *record)
+{
+	const char *key_name = converter->columns->columns[0]->name;
 	JsonbIterator *it;
 	JsonbValue	value;
 
@@ -175,68 +156,63 @@ convert_record(Batch *batch, Record *record)
 	(void) JsonbIteratorNext(&it, &value, true);	/* the object itself */
 	while (JsonbIteratorNext(&it, &value, true) == WJB_KEY)
 	{
-		int			c;
+		int			c = find_column(converter, &value);
 
-		for (c = 0; c < batch->ncolumns; c++)
-		{
-			const char *name = batch->columns[c]->name;
-
-			if (strlen(name) == (size_t) value.val.string.len &&
-				memcmp(name, value.val.string.val, value.val.string.len) == 0)
-				break;
-		}
-		if (c == batch->ncolumns)
+		if (c < 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("unknown key \"%s\"",
 							pnstrdup(value.val.string.val, value.val.string.len))));
-		if (bms_is_member(c, batch->refused))
+		if (bms_is_member(c, converter->refused))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("key \"%s\" cannot be given: the table sets it", batch->columns[c]->name)));
+					 errmsg("key \"%s\" cannot be given: the table sets it",
+							converter->columns->columns[c]->name)));
+
+		/* null is not given: the column takes its default */
 		if (JsonbIteratorNext(&it, &value, true) == WJB_VALUE && value.type == jbvNull)
 			continue;
-		record->given = bms_add_member(record->given, c);
+		record->row.given = bms_add_member(record->row.given, c);
 	}
-	if (!bms_is_member(0, record->given))
+	if (!bms_is_member(0, record->row.given))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", batch->columns[0]->name)));
+				 errmsg("%s must not be null", key_name)));
 	if (record->key == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s must be a string", batch->columns[0]->name)));
+				 errmsg("%s must be a string", key_name)));
+}
 
-	batch->populating = true;
-	populate(batch, record, &record->json);
-	batch->populating = false;
-	for (int c = 0; c < batch->ncolumns; c++)
+/*
+ * The number of the column of that name, or -1.
+ */
+static int
+find_column(const Converter *converter, const JsonbValue *key)
+{
+	for (int c = 0; c < converter->columns->n; c++)
 	{
-		if (!record->nulls[c])
-			sidecar_check_value(batch->columns[c], record->values[c]);
+		const char *name = converter->columns->columns[c]->name;
+
+		if (strlen(name) == (size_t) key->val.string.len &&
+			memcmp(name, key->val.string.val, key->val.string.len) == 0)
+			return c;
 	}
-	record->time_given = !record->nulls[batch->time];
-	if (!record->time_given)
-	{
-		record->values[batch->time] = TimestampTzGetDatum(record->time);
-		record->nulls[batch->time] = false;
-	}
-	record->values[batch->ncolumns + 1] = BoolGetDatum(record->time_given);
-	record->nulls[batch->ncolumns + 1] = false;
+	return -1;
 }
 
 /*
  * Fills the record's values from an object, by PostgreSQL's own rules.
  */
 static void
-populate(Batch *batch, Record *record, JsonbValue *json)
+populate(Converter *converter, Record *record, JsonbValue *json)
 {
 	LOCAL_FCINFO(fcinfo, 2);
 	HeapTupleHeader header;
 	HeapTupleData tuple;
 
-	InitFunctionCallInfoData(*fcinfo, &batch->populate, 2, InvalidOid, NULL, NULL);
-	fcinfo->args[0].value = batch->nothing;
+	InitFunctionCallInfoData(*fcinfo, &converter->populate, 2, InvalidOid, NULL, NULL);
+	fcinfo->args[0].value = converter->nothing;
 	fcinfo->args[0].isnull = false;
 	fcinfo->args[1].value = JsonbPGetDatum(JsonbValueToJsonb(json));
 	fcinfo->args[1].isnull = false;
@@ -245,54 +221,66 @@ populate(Batch *batch, Record *record, JsonbValue *json)
 	ItemPointerSetInvalid(&tuple.t_self);
 	tuple.t_tableOid = InvalidOid;
 	tuple.t_data = header;
-	record->values = palloc(sizeof(Datum) * batch->desc->natts);
-	record->nulls = palloc(sizeof(bool) * batch->desc->natts);
-	heap_deform_tuple(&tuple, batch->desc, record->values, record->nulls);
+	record->row.values = palloc(sizeof(Datum) * converter->desc->natts);
+	record->row.nulls = palloc(sizeof(bool) * converter->desc->natts);
+	heap_deform_tuple(&tuple, converter->desc, record->row.values, record->row.nulls);
 }
 
 /*
  * The name of the first field that cannot be converted, or NULL.
  */
 static const char *
-blame_field(Batch *batch, Record *record)
+blame_field(Converter *converter, Record *record)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	const char *volatile field = NULL;
-
-	for (int c = 0; c < batch->ncolumns && field == NULL; c++)
+	for (int c = 0; c < converter->columns->n; c++)
 	{
+		const char *name = converter->columns->columns[c]->name;
 		JsonbParseState *state = NULL;
 		JsonbValue	key;
 		JsonbValue	value;
 
 		key.type = jbvString;
-		key.val.string.val = batch->columns[c]->name;
-		key.val.string.len = (int) strlen(batch->columns[c]->name);
+		key.val.string.val = unconstify(char *, name);
+		key.val.string.len = (int) strlen(name);
 		if (getKeyJsonValueFromContainer(record->json.val.binary.data, key.val.string.val,
 										 key.val.string.len, &value) == NULL)
 			continue;
+
+		/* an object of this field alone */
 		(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 		(void) pushJsonbValue(&state, WJB_KEY, &key);
 		(void) pushJsonbValue(&state, WJB_VALUE, &value);
-
-		BeginInternalSubTransaction(NULL);
-		MemoryContextSwitchTo(context);
-		PG_TRY();
-		{
-			populate(batch, record, pushJsonbValue(&state, WJB_END_OBJECT, NULL));
-			ReleaseCurrentSubTransaction();
-		}
-		PG_CATCH();
-		{
-			FreeErrorData(sidecar_roll_back(context, owner));
-			field = batch->columns[c]->name;
-			MemoryContextSwitchTo(batch->context);
-			prepare_populate(batch);
-		}
-		PG_END_TRY();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
+		if (!can_populate(converter, record, pushJsonbValue(&state, WJB_END_OBJECT, NULL)))
+			return name;
 	}
-	return field;
+	return NULL;
+}
+
+/*
+ * True if the object can be converted.
+ */
+static bool
+can_populate(Converter *converter, Record *record, JsonbValue *json)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool can = true;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		populate(converter, record, json);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		FreeErrorData(sidecar_roll_back(context, owner));
+		can = false;
+		prepare_populate(converter);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return can;
 }

@@ -45,12 +45,11 @@ typedef struct Inbox
 	Oid			view;
 	SubTransactionId subxact;
 	Oid			role;			/* who may write, or not */
-	int			entity;
+	const SidecarEntity *entity;
 	MemoryContext context;		/* of all this */
-	int			ncolumns;
-	SidecarColumn **columns;	/* the key first */
-	int			time;			/* which of them is last_enriched_at */
-	TupleDesc	desc;			/* the columns, and the position */
+	SidecarColumns columns;
+	TupleDesc	desc;			/* of a chunk: the columns, the position, and
+								 * whether the time was given */
 	ResourceOwner owner;		/* of the files that rows go to: the
 								 * transaction's, like their memory */
 	TupleTableSlot *slot;
@@ -61,16 +60,19 @@ typedef struct Inbox
 /* Those whose statements are still running */
 static Inbox *inboxes = NULL;
 
-static SidecarPlan plans[SIDECAR_ENTITIES];
-
 static void keep_row(Inbox *inbox, const TriggerData *trigdata);
-static Inbox *find_inbox(Oid view);
 static void require_statement_trigger(Relation view, Oid function);
 static void require_same_columns(const Inbox *inbox, Relation view);
 static void require_privileges(const SidecarTable *table);
+static Inbox *find_inbox(Oid view);
 static Inbox *open_inbox(Relation view, const Trigger *trigger);
+static void learn_columns(Inbox *inbox, const SidecarTable *table, Relation view);
+static void refuse_view(Relation view, const char *detail) pg_attribute_noreturn();
+static Tuplesortstate *begin_sort(TupleDesc desc, AttrNumber position);
+static void close_inbox(Inbox *inbox);
 static void store_rows(Inbox *inbox);
-static void merge_row(const Inbox *inbox, Datum *values, bool *nulls, const TupleTableSlot *slot);
+static bool merge_rows(Inbox *inbox, TupleTableSlot *row, TupleTableSlot *next, Datum *values, bool *nulls,
+					   MemoryContext context);
 static void write_rows(const Inbox *inbox, Tuplestorestate *chunk, int nrows);
 static void forget_inboxes(SubTransactionId subxact);
 static void refuse_unstored(SubTransactionId subxact);
@@ -133,7 +135,12 @@ sidecar_inbox_insert(PG_FUNCTION_ARGS)
 	if (inbox == NULL)
 		inbox = open_inbox(trigdata->tg_relation, trigdata->tg_trigger);
 	keep_row(inbox, trigdata);
-	return PointerGetDatum(trigdata->tg_trigtuple);
+
+	/*
+	 * not the tuple itself: of what a trigger returns PostgreSQL frees no
+	 * copy
+	 */
+	return PointerGetDatum(heap_copytuple(trigdata->tg_trigtuple));
 }
 
 /*
@@ -143,28 +150,21 @@ static void
 keep_row(Inbox *inbox, const TriggerData *trigdata)
 {
 	TupleTableSlot *slot = inbox->slot;
+	SidecarRow	row = {0};
+	int			n = inbox->columns.n;
 	ResourceOwner owner = CurrentResourceOwner;
 
 	require_same_columns(inbox, trigdata->tg_relation);
 	ExecClearTuple(slot);
 	heap_deform_tuple(trigdata->tg_trigtuple, RelationGetDescr(trigdata->tg_relation),
 					  slot->tts_values, slot->tts_isnull);
-	if (slot->tts_isnull[0])
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", inbox->columns[0]->name)));
-	for (int i = 0; i < inbox->ncolumns; i++)
-	{
-		if (!slot->tts_isnull[i])
-			sidecar_check_value(inbox->columns[i], slot->tts_values[i]);
-	}
-	if (slot->tts_isnull[inbox->time])
-	{
-		slot->tts_values[inbox->time] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
-		slot->tts_isnull[inbox->time] = false;
-	}
-	slot->tts_values[inbox->ncolumns] = Int64GetDatum(inbox->nrows++);
-	slot->tts_isnull[inbox->ncolumns] = false;
+	row.values = slot->tts_values;
+	row.nulls = slot->tts_isnull;
+	sidecar_check_row(&inbox->columns, &row);
+	sidecar_set_time(&inbox->columns, &row, GetCurrentTransactionStartTimestamp());
+	slot->tts_values[n] = Int64GetDatum(inbox->nrows++);
+	slot->tts_values[n + 1] = BoolGetDatum(row.time_given);
+	slot->tts_isnull[n] = slot->tts_isnull[n + 1] = false;
 	ExecStoreVirtualTuple(slot);
 
 	/* the statement's would close the file under us, should it end before us */
@@ -192,10 +192,8 @@ require_statement_trigger(Relation view, Oid function)
 									TRIGGER_FIRES_ON_REPLICA : TRIGGER_FIRES_ON_ORIGIN)))
 			return;
 	}
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-			 errmsg("view \"%s\" cannot be an inbox", RelationGetRelationName(view)),
-			 errdetail("It has no trigger AFTER INSERT FOR EACH STATEMENT without a condition that calls sidecar_inbox_insert().")));
+	refuse_view(view, "It has no trigger AFTER INSERT FOR EACH STATEMENT without a condition "
+				"that calls sidecar_inbox_insert().");
 }
 
 /*
@@ -205,11 +203,11 @@ static void
 require_same_columns(const Inbox *inbox, Relation view)
 {
 	TupleDesc	desc = RelationGetDescr(view);
-	bool		same = desc->natts == inbox->ncolumns;
+	bool		same = desc->natts == inbox->columns.n;
 
 	for (int i = 0; i < desc->natts && same; i++)
 		same = TupleDescAttr(desc, i)->atttypid == TupleDescAttr(inbox->desc, i)->atttypid &&
-			strcmp(NameStr(TupleDescAttr(desc, i)->attname), inbox->columns[i]->name) == 0;
+			strcmp(NameStr(TupleDescAttr(desc, i)->attname), inbox->columns.columns[i]->name) == 0;
 	if (!same)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -260,17 +258,12 @@ find_inbox(Oid view)
 static Inbox *
 open_inbox(Relation view, const Trigger *trigger)
 {
-	int			entity = sidecar_entity_index(trigger->tgargs[0]);
-	SidecarTable *table = sidecar_open(&sidecar_entities[entity], RowExclusiveLock);
-	TupleDesc	desc = RelationGetDescr(view);
+	const SidecarEntity *entity = sidecar_entity(trigger->tgargs[0]);
+	SidecarTable *table = sidecar_open(entity, RowExclusiveLock);
 	MemoryContext context = AllocSetContextCreate(CurTransactionContext, "sidecar inbox",
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	Inbox	   *inbox = palloc0(sizeof(Inbox));
-	AttrNumber	keys[2] = {1, (AttrNumber) (desc->natts + 1)};
-	Oid			operators[2] = {TextLessOperator, Int8LessOperator};
-	Oid			collations[2] = {C_COLLATION_OID, InvalidOid};
-	bool		nulls_first[2] = {false, false};
 
 	require_statement_trigger(view, trigger->tgfoid);
 	sidecar_require_master(table);
@@ -281,37 +274,10 @@ open_inbox(Relation view, const Trigger *trigger)
 	inbox->role = GetUserId();
 	inbox->subxact = GetCurrentSubTransactionId();
 	inbox->entity = entity;
-	inbox->ncolumns = desc->natts;
-	inbox->columns = palloc(sizeof(SidecarColumn *) * desc->natts);
-	inbox->time = -1;
-	inbox->desc = CreateTemplateTupleDesc(desc->natts + 1);
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-		const char *name = NameStr(att->attname);
-		SidecarColumn *column = sidecar_describe_column(sidecar_column(table, name));
-
-		if (att->atttypid != column->given_type)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-					 errmsg("view \"%s\" cannot be an inbox", RelationGetRelationName(view)),
-					 errdetail("Its column \"%s\" is of type %s, not %s.", name,
-							   format_type_be(att->atttypid), format_type_be(column->given_type))));
-		inbox->columns[i] = column;
-		if (strcmp(name, SIDECAR_COL_TIME) == 0)
-			inbox->time = i;
-		TupleDescCopyEntry(inbox->desc, (AttrNumber) (i + 1), desc, (AttrNumber) (i + 1));
-	}
-	if (strcmp(inbox->columns[0]->name, sidecar_entities[entity].key) != 0 || inbox->time < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-				 errmsg("view \"%s\" cannot be an inbox", RelationGetRelationName(view)),
-				 errdetail("Its first column must be \"%s\", and \"%s\" among the others.",
-						   sidecar_entities[entity].key, SIDECAR_COL_TIME)));
-	TupleDescInitEntry(inbox->desc, keys[1], SIDECAR_CHUNK_POSITION, INT8OID, -1, 0);
+	learn_columns(inbox, table, view);
+	inbox->desc = sidecar_chunk_desc(&inbox->columns);
 	inbox->slot = MakeSingleTupleTableSlot(inbox->desc, &TTSOpsVirtual);
-	inbox->rows = tuplesort_begin_heap(inbox->desc, lengthof(keys), keys, operators, collations,
-									   nulls_first, work_mem, NULL, TUPLESORT_NONE);
+	inbox->rows = begin_sort(inbox->desc, (AttrNumber) (inbox->columns.n + 1));
 	MemoryContextSwitchTo(old);
 	sidecar_close(table);
 	inbox->next = inboxes;
@@ -320,68 +286,117 @@ open_inbox(Relation view, const Trigger *trigger)
 }
 
 /*
- * Stores the rows that an inbox has kept, and closes it.
+ * The view's columns are a record's: the key first.  Errors: they are not
+ * (42P17), or the table has no such column (42703).
  */
 static void
-store_rows(Inbox *inbox)
+learn_columns(Inbox *inbox, const SidecarTable *table, Relation view)
 {
-	MemoryContext context;		/* of what is copied of a chunk's rows */
-	MemoryContext old;
-	Datum	   *values = palloc(sizeof(Datum) * inbox->desc->natts);
-	bool	   *nulls = palloc(sizeof(bool) * inbox->desc->natts);
-	TupleTableSlot *slots[2];
-	ResourceOwner owner = CurrentResourceOwner;
-	bool		more;
+	TupleDesc	desc = RelationGetDescr(view);
+	SidecarColumns *columns = &inbox->columns;
 
-	/* it is out of the list first: what is stored may bring further rows */
+	columns->n = desc->natts;
+	columns->columns = palloc(sizeof(SidecarColumn *) * desc->natts);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		const char *name = NameStr(att->attname);
+		SidecarColumn *column = sidecar_describe_column(sidecar_column(table, name));
+
+		if (att->atttypid != column->given_type)
+			refuse_view(view, psprintf("Its column \"%s\" is of type %s, not %s.", name,
+									   format_type_be(att->atttypid), format_type_be(column->given_type)));
+		columns->columns[i] = column;
+		if (strcmp(name, SIDECAR_COL_TIME) == 0)
+			columns->time = i;
+	}
+
+	/* the time is not the first, which is the key */
+	if (strcmp(columns->columns[0]->name, inbox->entity->key) != 0 || columns->time == 0)
+		refuse_view(view, psprintf("Its first column must be \"%s\", and \"%s\" among the others.",
+								   inbox->entity->key, SIDECAR_COL_TIME));
+}
+
+static void
+refuse_view(Relation view, const char *detail)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+			 errmsg("view \"%s\" cannot be an inbox", RelationGetRelationName(view)),
+			 errdetail("%s", detail)));
+}
+
+/*
+ * A sort by key, and of one key by position.
+ */
+static Tuplesortstate *
+begin_sort(TupleDesc desc, AttrNumber position)
+{
+	AttrNumber	keys[] = {1, position};
+	Oid			operators[] = {TextLessOperator, Int8LessOperator};
+	Oid			collations[] = {C_COLLATION_OID, InvalidOid};
+	bool		nulls_first[] = {false, false};
+
+	return tuplesort_begin_heap(desc, lengthof(keys), keys, operators, collations,
+								nulls_first, work_mem, NULL, TUPLESORT_NONE);
+}
+
+/*
+ * Takes an inbox out of those that are open.
+ */
+static void
+close_inbox(Inbox *inbox)
+{
 	for (Inbox **link = &inboxes; *link != NULL; link = &(*link)->next)
 	{
 		if (*link == inbox)
 		{
 			*link = inbox->next;
-			break;
+			return;
 		}
 	}
+}
+
+/*
+ * Stores the rows that an inbox has kept.
+ */
+static void
+store_rows(Inbox *inbox)
+{
+	Datum	   *values = palloc(sizeof(Datum) * inbox->desc->natts);
+	bool	   *nulls = palloc(sizeof(bool) * inbox->desc->natts);
+	ResourceOwner owner = CurrentResourceOwner;
+	MemoryContext context;		/* of what is copied of a chunk's rows */
+	TupleTableSlot *row;
+	TupleTableSlot *next;
+	bool		more;
+
+	/* out of the list first: what is stored may bring further rows */
+	close_inbox(inbox);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	context = AllocSetContextCreate(CurrentMemoryContext, "sidecar inbox chunk",
-									ALLOCSET_DEFAULT_SIZES);
-	slots[0] = MakeSingleTupleTableSlot(inbox->desc, &TTSOpsMinimalTuple);
-	slots[1] = MakeSingleTupleTableSlot(inbox->desc, &TTSOpsMinimalTuple);
+	context = AllocSetContextCreate(CurrentMemoryContext, "sidecar inbox chunk", ALLOCSET_DEFAULT_SIZES);
+	row = MakeSingleTupleTableSlot(inbox->desc, &TTSOpsMinimalTuple);
+	next = MakeSingleTupleTableSlot(inbox->desc, &TTSOpsMinimalTuple);
 
-	/* the row at hand is in slots[0], the one after it in slots[1] */
+	/* its files are the transaction's, as in keep_row() */
 	CurrentResourceOwner = inbox->owner;
 	tuplesort_performsort(inbox->rows);
 	CurrentResourceOwner = owner;
-	more = tuplesort_gettupleslot(inbox->rows, true, true, slots[0], NULL);
+	more = tuplesort_gettupleslot(inbox->rows, true, true, row, NULL);
 	while (more)
 	{
 		Tuplestorestate *chunk = tuplestore_begin_heap(true, false, work_mem);
 		int			nrows = 0;
 
-		while (more && nrows < SIDECAR_CHUNK)
+		for (; more && nrows < SIDECAR_CHUNK; nrows++)
 		{
-			TupleTableSlot *row = slots[0];
+			TupleTableSlot *merged = row;
 
-			slot_getallattrs(row);
-			memcpy(values, row->tts_values, sizeof(Datum) * inbox->desc->natts);
-			memcpy(nulls, row->tts_isnull, sizeof(bool) * inbox->desc->natts);
-			for (;;)
-			{
-				more = tuplesort_gettupleslot(inbox->rows, true, true, slots[1], NULL);
-				if (!more)
-					break;
-				slot_getallattrs(slots[1]);
-				if (!datum_image_eq(slots[1]->tts_values[0], values[0], false, -1))
-					break;
-				old = MemoryContextSwitchTo(context);
-				merge_row(inbox, values, nulls, slots[1]);
-				MemoryContextSwitchTo(old);
-			}
+			more = merge_rows(inbox, row, next, values, nulls, context);
 			tuplestore_putvalues(chunk, inbox->desc, values, nulls);
-			slots[0] = slots[1];
-			slots[1] = row;
-			nrows++;
+			row = next;
+			next = merged;
 		}
 		write_rows(inbox, chunk, nrows);
 		tuplestore_end(chunk);
@@ -394,21 +409,49 @@ store_rows(Inbox *inbox)
 }
 
 /*
- * Puts what the slot's row gives in the place of what the values' row gave,
- * copied.
+ * Makes one row of the row at hand and those that follow it with the same key:
+ * of each column the last value that is given.  The row after them is in next;
+ * returns whether there is one.
+ *
+ * Values of those that follow are copied into the context; what one takes the
+ * place of is freed: there may be any number of rows of one key.
  */
-static void
-merge_row(const Inbox *inbox, Datum *values, bool *nulls, const TupleTableSlot *slot)
+static bool
+merge_rows(Inbox *inbox, TupleTableSlot *row, TupleTableSlot *next, Datum *values, bool *nulls,
+		   MemoryContext context)
 {
-	for (int i = 1; i < inbox->ncolumns; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(inbox->desc, i);
+	int			natts = inbox->desc->natts;
+	bool	   *copied = palloc0(sizeof(bool) * natts);
 
-		if (slot->tts_isnull[i])
-			continue;
-		values[i] = datumCopy(slot->tts_values[i], att->attbyval, att->attlen);
-		nulls[i] = false;
+	slot_getallattrs(row);
+	memcpy(values, row->tts_values, sizeof(Datum) * natts);
+	memcpy(nulls, row->tts_isnull, sizeof(bool) * natts);
+	while (tuplesort_gettupleslot(inbox->rows, true, true, next, NULL))
+	{
+		slot_getallattrs(next);
+		if (!datum_image_eq(next->tts_values[0], values[0], false, -1))
+		{
+			pfree(copied);
+			return true;
+		}
+		for (int i = 1; i < inbox->columns.n; i++)
+		{
+			Form_pg_attribute att = TupleDescAttr(inbox->desc, i);
+			MemoryContext old;
+
+			if (next->tts_isnull[i])
+				continue;
+			if (copied[i])
+				pfree(DatumGetPointer(values[i]));
+			old = MemoryContextSwitchTo(context);
+			values[i] = datumCopy(next->tts_values[i], att->attbyval, att->attlen);
+			MemoryContextSwitchTo(old);
+			nulls[i] = false;
+			copied[i] = !att->attbyval;
+		}
 	}
+	pfree(copied);
+	return false;
 }
 
 /*
@@ -417,22 +460,19 @@ merge_row(const Inbox *inbox, Datum *values, bool *nulls, const TupleTableSlot *
 static void
 write_rows(const Inbox *inbox, Tuplestorestate *chunk, int nrows)
 {
-	SidecarTable *table = sidecar_open(&sidecar_entities[inbox->entity], RowExclusiveLock);
-	int			ret;
+	SidecarTable *table = sidecar_open(inbox->entity, RowExclusiveLock);
+	SidecarStore store = {
+		.table = table,.columns = inbox->columns,.desc = inbox->desc,
+		.spi_context = CurrentMemoryContext
+	};
+	Bitmapset  *all = bms_add_range(NULL, 0, inbox->columns.n - 1);
 
 	CHECK_FOR_INTERRUPTS();
 	sidecar_require_master(table);
-	sidecar_register_chunk(chunk, inbox->desc, nrows);
-	ret = SPI_execute_plan(sidecar_prepare(&plans[inbox->entity],
-										   sidecar_write_sql(table, SIDECAR_OVERWRITE,
-															 inbox->columns, inbox->ncolumns,
-															 sidecar_chunk_sql(inbox->columns, inbox->ncolumns)),
-										   0, NULL),
-						   NULL, NULL, false, 0);
-	if (ret != SPI_OK_INSERT_RETURNING)
-		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(ret));
+	sidecar_run_chunk(&store,
+					  sidecar_deparse_chunk(table, SIDECAR_BY_RULE, SIDECAR_OVERWRITE, &store.columns, all),
+					  SPI_OK_INSERT_RETURNING, chunk, nrows);
 	SPI_freetuptable(SPI_tuptable);
-	(void) SPI_unregister_relation(SIDECAR_CHUNK_NAME);
 	sidecar_close(table);
 }
 

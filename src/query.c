@@ -19,7 +19,6 @@
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/queryenvironment.h"
 
 #include "sidecar.h"
 
@@ -163,53 +162,6 @@ sidecar_query_row(const char *sql, int nargs,
 	}
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");
-}
-
-/*
- * The plan of a statement, prepared at its first use, and again when the text
- * is another one, after a rename; the plan of the old text is then left to the
- * session, because a call further up may be running it.
- */
-SPIPlanPtr
-sidecar_prepare(SidecarPlan *kept, const char *sql, int nargs, Oid *types)
-{
-	SPIPlanPtr	plan;
-	char	   *copy;
-
-	if (kept->plan != NULL && strcmp(kept->sql, sql) == 0)
-		return kept->plan;
-	plan = SPI_prepare_cursor(sql, nargs, types, CURSOR_OPT_GENERIC_PLAN);
-	if (plan == NULL)
-		elog(ERROR, "SPI_prepare_cursor failed: %s", SPI_result_code_string(SPI_result));
-	copy = MemoryContextStrdup(CacheMemoryContext, sql);
-	if (SPI_keepplan(plan) != 0)
-		elog(ERROR, "SPI_keepplan failed");
-	if (kept->sql != NULL)
-		pfree(kept->sql);
-	kept->sql = copy;
-	kept->plan = plan;
-	return plan;
-}
-
-/*
- * Makes the chunk a table of the queries that follow on this connection to
- * SPI, which the caller is to unregister before the chunk goes.
- */
-void
-sidecar_register_chunk(Tuplestorestate *chunk, TupleDesc desc, int nrecords)
-{
-	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
-	int			ret;
-
-	enr->md.name = SIDECAR_CHUNK_NAME;
-	enr->md.reliddesc = InvalidOid;
-	enr->md.tupdesc = desc;
-	enr->md.enrtype = ENR_NAMED_TUPLESTORE;
-	enr->md.enrtuples = nrecords;
-	enr->reldata = chunk;
-	ret = SPI_register_relation(enr);
-	if (ret != SPI_OK_REL_REGISTER)
-		elog(ERROR, "SPI_register_relation failed: %s", SPI_result_code_string(ret));
 }
 
 /*

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * reject.c
- *		Records that could not be stored: kept, and tried again.
+ *		Records that cannot be stored: told from other trouble, and parked.
  *
  *-------------------------------------------------------------------------
  */
@@ -9,10 +9,9 @@
 
 #include "access/relation.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
-#include "funcapi.h"
-#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -21,190 +20,240 @@
 
 #include "batch.h"
 
-static int	read_rejects(Datum max_rows, bool all, int **entities, Record **records, int *nrecords);
-static Relation open_rejects(void);
-static void settle(Record *records, int nrecords);
-static void execute(const char *sql, int nargs, Oid *types, Datum *values, int expected);
-static Datum make_array(Datum *values, bool *nulls, int n, Oid type);
+/* What is parked of a record */
+typedef enum ParkedColumn
+{
+	PARKED_ENTITY,
+	PARKED_UNIQUE_ID,
+	PARKED_RECORD,
+	PARKED_ON_CONFLICT,
+	PARKED_ERROR,
+	PARKED_SQLSTATE
+} ParkedColumn;
 
-PG_FUNCTION_INFO_V1(sidecar_retry_rejects);
+#define PARKED_COLUMNS (PARKED_SQLSTATE + 1)
+
+static bool is_about_record(int sqlstate);
+static SidecarError *unfit(Relation rel);
+static SidecarError *wrong_columns(Relation rel);
+static int	collect(Record *records, int nrecords, int *start, Datum **columns, bool *no_key);
+static void insert_rejects(Datum **columns, bool *no_key, int n);
 
 /*
- * sidecar_retry_rejects(max_rows)
- *		RETURNS TABLE (reject_id, entity, unique_id, outcome, error)
- *
- * Tries parked records again, oldest first, at most max_rows (NULL: all).
- * Those that are stored leave the table; attempts, last_tried_at and the error
- * of the others are brought up.  A record that was sent under "overwrite" is
- * tried under "newest", and one without last_enriched_at takes the time when
- * it was parked, so that it never overwrites something newer.
- *
- * Several sessions may run at once: each takes other records, and leaves one
- * alone as long as an older one of the same key is with somebody else.
+ * In a PG_CATCH: rolls the sub-transaction back, to the memory context and the
+ * resource owner from before it, and returns the error if it lies in a record;
+ * raises it again if not.
  */
-Datum
-sidecar_retry_rejects(PG_FUNCTION_ARGS)
+ErrorData  *
+sidecar_roll_back(MemoryContext context, ResourceOwner owner)
 {
-	static const Oid types[] = {INT8OID};
-	static const Oid columns[] = {INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
-	ReturnSetInfo *rsinfo = sidecar_begin_rows(fcinfo, lengthof(types), types, lengthof(columns), columns);
-	Relation	rejects = open_rejects();
-	Record	   *records[SIDECAR_ENTITIES];
-	int			nrecords[SIDECAR_ENTITIES] = {0};
-	int		   *entities;
-	int			total;
+	ErrorData  *edata;
 
-	total = read_rejects(PG_GETARG_DATUM(0), PG_ARGISNULL(0), &entities, records, nrecords);
-	for (int e = 0; e < SIDECAR_ENTITIES; e++)
-	{
-		if (nrecords[e] > 0)
-		{
-			sidecar_store_records(e, records[e], nrecords[e]);
-			settle(records[e], nrecords[e]);
-		}
-		nrecords[e] = 0;
-	}
-	table_close(rejects, NoLock);
-	for (int i = 0; i < total; i++)
-	{
-		Record	   *record = &records[entities[i]][nrecords[entities[i]]++];
-		Datum		values[5];
-		bool		nulls[5] = {false};
-
-		values[0] = Int64GetDatum(record->reject_id);
-		values[1] = CStringGetTextDatum(sidecar_entities[entities[i]].label);
-		nulls[2] = record->key == NULL;
-		values[2] = nulls[2] ? (Datum) 0 : CStringGetTextDatum(record->key);
-		values[3] = CStringGetTextDatum(record->outcome);
-		nulls[4] = record->error == NULL;
-		values[4] = nulls[4] ? (Datum) 0 : CStringGetTextDatum(record->error);
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
-	}
-	return (Datum) 0;
+	MemoryContextSwitchTo(context);
+	edata = CopyErrorData();
+	FlushErrorState();
+	RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	if (!is_about_record(edata->sqlerrcode))
+		ReThrowError(edata);
+	return edata;
 }
 
 /*
- * Locks and reads parked records, oldest first; returns how many.  They are
- * left by entity; entities tells of each in turn which it has.
+ * True of errors that lie in the record: another one might be stored.
+ *
+ * Decided by what cannot lie in one, because users' triggers raise whatever
+ * they like.
  */
-static int
-read_rejects(Datum max_rows, bool all, int **entities, Record **records, int *nrecords)
+static bool
+is_about_record(int sqlstate)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	Oid			type = INT8OID;
-	int			total;
-	int			ret;
-
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	ret = SPI_execute_with_args(
-								"WITH mine AS MATERIALIZED (SELECT * FROM " SIDECAR_SCHEMA "." SIDECAR_REJECTS " r "
-								"WHERE r.reject_id IS NOT NULL AND r.entity IS NOT NULL AND r.record IS NOT NULL "
-								"AND r.on_conflict IS NOT NULL AND r.rejected_at IS NOT NULL "
-								"ORDER BY r.reject_id LIMIT $1 FOR UPDATE SKIP LOCKED) "
-								"SELECT m.reject_id, m.entity, m.unique_id, m.record, m.on_conflict, m.rejected_at FROM mine m "
-								"WHERE NOT EXISTS (SELECT FROM " SIDECAR_SCHEMA "." SIDECAR_REJECTS " o "
-								"WHERE o.entity OPERATOR(pg_catalog.=) m.entity AND o.unique_id OPERATOR(pg_catalog.=) m.unique_id "
-								"AND o.reject_id OPERATOR(pg_catalog.<) m.reject_id "
-								"AND NOT EXISTS (SELECT FROM mine x WHERE x.reject_id OPERATOR(pg_catalog.=) o.reject_id)) "
-								"ORDER BY m.reject_id",
-								1, &type, &max_rows, all ? "n" : " ", false, 0);
-	if (ret != SPI_OK_SELECT)
-		elog(ERROR, "SPI_execute_with_args failed: %s", SPI_result_code_string(ret));
-
-	total = (int) SPI_processed;
-	MemoryContextSwitchTo(caller);
-	*entities = palloc(sizeof(int) * Max(total, 1));
-	for (int e = 0; e < SIDECAR_ENTITIES; e++)
-		records[e] = MemoryContextAllocHuge(caller, sizeof(Record) * Max(total, 1));
-	for (int i = 0; i < total; i++)
+	switch (ERRCODE_TO_CATEGORY(sqlstate))
 	{
-		HeapTuple	tuple = SPI_tuptable->vals[i];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-		int			e = sidecar_entity_index(SPI_getvalue(tuple, desc, 2));
-		Record	   *record = &records[e][nrecords[e]++];
-		bool		isnull;
-
-		(*entities)[i] = e;
-		memset(record, 0, sizeof(Record));
-		record->position = i;
-		record->reject_id = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &isnull));
-		JsonbToJsonbValue(DatumGetJsonbPCopy(SPI_getbinval(tuple, desc, 4, &isnull)), &record->json);
-		record->rule = sidecar_rule(DatumGetTextPP(SPI_getbinval(tuple, desc, 5, &isnull)));
-		if (record->rule == SIDECAR_OVERWRITE)
-			record->rule = SIDECAR_NEWEST;
-		record->time = DatumGetTimestampTz(SPI_getbinval(tuple, desc, 6, &isnull));
+		case MAKE_SQLSTATE('0', '8', '0', '0', '0'):	/* connection */
+		case MAKE_SQLSTATE('2', '5', '0', '0', '0'):	/* transaction state */
+		case MAKE_SQLSTATE('2', '8', '0', '0', '0'):	/* authorization */
+		case MAKE_SQLSTATE('2', 'D', '0', '0', '0'):	/* transaction end */
+		case MAKE_SQLSTATE('3', 'B', '0', '0', '0'):	/* savepoint */
+		case MAKE_SQLSTATE('3', 'D', '0', '0', '0'):	/* no such database */
+		case MAKE_SQLSTATE('3', 'F', '0', '0', '0'):	/* no such schema */
+		case MAKE_SQLSTATE('4', '0', '0', '0', '0'):	/* rolled back */
+		case MAKE_SQLSTATE('4', '2', '0', '0', '0'):	/* privileges, missing
+														 * objects */
+		case MAKE_SQLSTATE('5', '3', '0', '0', '0'):	/* resources */
+		case MAKE_SQLSTATE('5', '5', '0', '0', '0'):	/* locks, objects in use */
+		case MAKE_SQLSTATE('5', '7', '0', '0', '0'):	/* cancel, shutdown */
+		case MAKE_SQLSTATE('5', '8', '0', '0', '0'):	/* system */
+		case MAKE_SQLSTATE('F', '0', '0', '0', '0'):	/* configuration file */
+		case MAKE_SQLSTATE('X', 'X', '0', '0', '0'):	/* internal */
+			return false;
+		default:
+			return true;
 	}
-	if (SPI_finish() != SPI_OK_FINISH)
-		elog(ERROR, "SPI_finish failed");
-	return total;
 }
 
 /*
- * Parks the records that were rejected, in input order.
+ * Marks the record as rejected for the error, which lies in the field if that
+ * is known.  The text is of that context.
  */
 void
-sidecar_park(int entity, Record *records, int nrecords)
+sidecar_reject(MemoryContext context, Record *record, ErrorData *edata, const char *field)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+
+	record->outcome = SIDECAR_REJECTED;
+	record->sqlstate = edata->sqlerrcode;
+	record->error = psprintf("%s%s%s%s%s", field ? field : "", field ? ": " : "", edata->message,
+							 edata->detail ? ": " : "", edata->detail ? edata->detail : "");
+	MemoryContextSwitchTo(old);
+	FreeErrorData(edata);
+}
+
+/*
+ * Parks the records that were rejected, in input order.  Errors: there is no
+ * table for them that can be used (42P01, 42501, 42804).
+ */
+void
+sidecar_park(Record *records, int nrecords)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "sidecar park",
 												  ALLOCSET_DEFAULT_SIZES);
-	int			i = 0;
+	int			start = 0;
 
-	for (;;)
+	/* a chunk at a time, so that memory is bounded */
+	while (start < nrecords)
 	{
 		MemoryContext old = MemoryContextSwitchTo(context);
-		Datum	   *columns[5];
-		bool	   *nulls = palloc0(sizeof(bool) * SIDECAR_CHUNK);
-		Oid			types[6] = {TEXTOID, TEXTARRAYOID, JSONBARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID};
-		Datum		values[6];
-		int			n = 0;
+		Datum	   *columns[PARKED_COLUMNS];
+		bool	   *no_key = palloc0(sizeof(bool) * SIDECAR_CHUNK);
+		int			n;
 
-		for (int c = 0; c < 5; c++)
+		for (int c = 0; c < PARKED_COLUMNS; c++)
 			columns[c] = palloc(sizeof(Datum) * SIDECAR_CHUNK);
-		for (; i < nrecords && n < SIDECAR_CHUNK; i++)
-		{
-			Record	   *record = &records[i];
-
-			if (record->error == NULL)
-				continue;
-			nulls[n] = record->key == NULL;
-			columns[0][n] = nulls[n] ? (Datum) 0 : CStringGetTextDatum(record->key);
-			columns[1][n] = JsonbPGetDatum(JsonbValueToJsonb(&record->json));
-			columns[2][n] = CStringGetTextDatum(sidecar_rule_name(record->rule));
-			columns[3][n] = CStringGetTextDatum(record->error);
-			columns[4][n] = CStringGetTextDatum(unpack_sql_state(record->sqlstate));
-			n++;
-		}
+		n = collect(records, nrecords, &start, columns, no_key);
 		if (n > 0)
-		{
-			Relation	rejects = open_rejects();
-
-			values[0] = CStringGetTextDatum(sidecar_entities[entity].label);
-			for (int c = 0; c < 5; c++)
-				values[c + 1] = make_array(columns[c], c == 0 ? nulls : NULL, n, c == 1 ? JSONBOID : TEXTOID);
-			execute("INSERT INTO " SIDECAR_SCHEMA "." SIDECAR_REJECTS " (entity, unique_id, record, on_conflict, error, sqlstate) "
-					"SELECT $1, u.unique_id, u.record, u.on_conflict, u.error, u.sqlstate "
-					"FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6)) u (unique_id, record, on_conflict, error, sqlstate)",
-					6, types, values, SPI_OK_INSERT);
-			table_close(rejects, NoLock);
-		}
+			insert_rejects(columns, no_key, n);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(context);
-		if (i == nrecords)
-			break;
 	}
 	MemoryContextDelete(context);
 }
 
 /*
+ * Collects rejected records from *start on, at most a chunk of them; returns
+ * how many, and moves *start behind the last.
+ */
+static int
+collect(Record *records, int nrecords, int *start, Datum **columns, bool *no_key)
+{
+	int			n = 0;
+
+	for (; *start < nrecords && n < SIDECAR_CHUNK; (*start)++)
+	{
+		Record	   *record = &records[*start];
+
+		if (record->outcome != SIDECAR_REJECTED)
+			continue;
+		no_key[n] = record->key == NULL;
+		columns[PARKED_ENTITY][n] = CStringGetTextDatum(record->entity->label);
+		columns[PARKED_UNIQUE_ID][n] = no_key[n] ? (Datum) 0 : CStringGetTextDatum(record->key);
+		columns[PARKED_RECORD][n] = JsonbPGetDatum(JsonbValueToJsonb(&record->json));
+		columns[PARKED_ON_CONFLICT][n] = CStringGetTextDatum(sidecar_rule_name(record->rule));
+		columns[PARKED_ERROR][n] = CStringGetTextDatum(record->error);
+		columns[PARKED_SQLSTATE][n] = CStringGetTextDatum(unpack_sql_state(record->sqlstate));
+		n++;
+	}
+	return n;
+}
+
+static void
+insert_rejects(Datum **columns, bool *no_key, int n)
+{
+	Relation	rejects = sidecar_open_rejects();
+	Oid			types[PARKED_COLUMNS];
+	Datum		values[PARKED_COLUMNS];
+	int			ret;
+
+	for (int c = 0; c < PARKED_COLUMNS; c++)
+	{
+		bool		is_record = c == PARKED_RECORD;
+
+		types[c] = is_record ? JSONBARRAYOID : TEXTARRAYOID;
+		values[c] = sidecar_make_array(columns[c], c == PARKED_UNIQUE_ID ? no_key : NULL, n,
+									   is_record ? JSONBOID : TEXTOID);
+	}
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	ret = SPI_execute_with_args(psprintf("INSERT INTO %s (entity, unique_id, record, on_conflict, error, sqlstate) "
+										 "SELECT * FROM ROWS FROM ("
+										 "pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "
+										 "pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6)) u",
+										 sidecar_relation_sql(RelationGetRelid(rejects))),
+								PARKED_COLUMNS, types, values, NULL, false, 0);
+	if (ret != SPI_OK_INSERT)
+		elog(ERROR, "SPI_execute_with_args failed: %s", SPI_result_code_string(ret));
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
+	table_close(rejects, NoLock);
+}
+
+/*
  * Finds the table of parked records, or tells by *error why there is none that
  * can be used.
- *
- * A name is no right: its owner must be one who may own sidecar tables.  Its
- * columns are looked at, because we read them by their types.
  */
 Oid
 sidecar_find_rejects(SidecarError **error)
+{
+	Oid			schema = get_namespace_oid(SIDECAR_SCHEMA, true);
+	Oid			relid = OidIsValid(schema) ? get_relname_relid(SIDECAR_REJECTS, schema) : InvalidOid;
+	Relation	rel = OidIsValid(relid) ? try_relation_open(relid, AccessShareLock) : NULL;
+
+	if (rel == NULL)
+	{
+		*error = sidecar_error(ERRCODE_UNDEFINED_TABLE,
+							   psprintf("table %s.%s does not exist", SIDECAR_SCHEMA, SIDECAR_REJECTS),
+							   NULL, SIDECAR_HINT_INSTALL);
+		(*error)->is_absence = true;
+		return InvalidOid;
+	}
+	*error = unfit(rel);
+	if (*error == NULL)
+		*error = wrong_columns(rel);
+	relation_close(rel, AccessShareLock);
+	return *error == NULL ? relid : InvalidOid;
+}
+
+/*
+ * Why records cannot be parked in a relation of that name; NULL if they can.
+ *
+ * A name is no right: the owner must be one who may own sidecar tables.
+ */
+static SidecarError *
+unfit(Relation rel)
+{
+	bool		trusted = false;
+
+	if (rel->rd_rel->relkind != RELKIND_RELATION && rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+		return sidecar_error(ERRCODE_WRONG_OBJECT_TYPE,
+							 psprintf("%s.%s is not a table", SIDECAR_SCHEMA, SIDECAR_REJECTS),
+							 NULL, NULL);
+	for (int e = 0; e < SIDECAR_ENTITIES; e++)
+		trusted = trusted || sidecar_is_trusted(&sidecar_entities[e], rel->rd_rel->relowner);
+	if (!trusted)
+		return sidecar_error(ERRCODE_INSUFFICIENT_PRIVILEGE,
+							 psprintf("table %s.%s cannot take parked records", SIDECAR_SCHEMA, SIDECAR_REJECTS),
+							 psprintf("Its owner may not execute %s(), as owners of sidecar tables may.",
+									  sidecar_entities[0].trigger_function),
+							 "GRANT EXECUTE on that function to the owner, or give the table to another one.");
+	return NULL;
+}
+
+/*
+ * What is wrong with the columns, which we read by their types; or NULL.
+ */
+static SidecarError *
+wrong_columns(Relation rel)
 {
 	static const struct
 	{
@@ -215,52 +264,30 @@ sidecar_find_rejects(SidecarError **error)
 		{"on_conflict", TEXTOID}, {"error", TEXTOID}, {"sqlstate", TEXTOID}, {"attempts", INT4OID},
 		{"rejected_at", TIMESTAMPTZOID}, {"last_tried_at", TIMESTAMPTZOID}
 	};
-	Oid			schema = get_namespace_oid(SIDECAR_SCHEMA, true);
-	Oid			relid = OidIsValid(schema) ? get_relname_relid(SIDECAR_REJECTS, schema) : InvalidOid;
-	Relation	rel = OidIsValid(relid) ? try_relation_open(relid, AccessShareLock) : NULL;
-	bool		trusted = false;
+	Oid			relid = RelationGetRelid(rel);
 
-	*error = NULL;
-	if (rel == NULL)
-	{
-		*error = sidecar_error(ERRCODE_UNDEFINED_TABLE,
-							   psprintf("table %s.%s does not exist", SIDECAR_SCHEMA, SIDECAR_REJECTS),
-							   NULL, SIDECAR_HINT_INSTALL);
-		(*error)->is_absence = true;
-		return InvalidOid;
-	}
-	for (int e = 0; e < SIDECAR_ENTITIES; e++)
-		trusted = trusted || sidecar_is_trusted(&sidecar_entities[e], rel->rd_rel->relowner);
-	if (rel->rd_rel->relkind != RELKIND_RELATION && rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
-		*error = sidecar_error(ERRCODE_WRONG_OBJECT_TYPE,
-							   psprintf("%s.%s is not a table", SIDECAR_SCHEMA, SIDECAR_REJECTS),
-							   NULL, NULL);
-	else if (!trusted)
-		*error = sidecar_error(ERRCODE_INSUFFICIENT_PRIVILEGE,
-							   psprintf("table %s.%s cannot take parked records", SIDECAR_SCHEMA, SIDECAR_REJECTS),
-							   psprintf("Its owner may not execute %s(), as owners of sidecar tables may.",
-										sidecar_entities[0].trigger_function),
-							   "GRANT EXECUTE on that function to the owner, or give the table to another one.");
-	for (int c = 0; c < lengthof(columns) && *error == NULL; c++)
+	for (int c = 0; c < lengthof(columns); c++)
 	{
 		AttrNumber	attnum = get_attnum(relid, columns[c].name);
+		SidecarError *error;
 
 		if (attnum == InvalidAttrNumber)
-			*error = sidecar_error(ERRCODE_UNDEFINED_COLUMN,
-								   psprintf("table %s.%s has no column \"%s\"", SIDECAR_SCHEMA, SIDECAR_REJECTS, columns[c].name),
-								   NULL, SIDECAR_HINT_INSTALL);
-		else
-			*error = sidecar_wrong_type(relid, TupleDescAttr(RelationGetDescr(rel), attnum - 1), columns[c].type);
+			return sidecar_error(ERRCODE_UNDEFINED_COLUMN,
+								 psprintf("table %s.%s has no column \"%s\"",
+										  SIDECAR_SCHEMA, SIDECAR_REJECTS, columns[c].name),
+								 NULL, SIDECAR_HINT_INSTALL);
+		error = sidecar_wrong_type(relid, TupleDescAttr(RelationGetDescr(rel), attnum - 1), columns[c].type);
+		if (error != NULL)
+			return error;
 	}
-	relation_close(rel, AccessShareLock);
-	return *error == NULL ? relid : InvalidOid;
+	return NULL;
 }
 
 /*
  * Opens the table of parked records.  Errors: those of sidecar_find_rejects().
  */
-static Relation
-open_rejects(void)
+Relation
+sidecar_open_rejects(void)
 {
 	SidecarError *error;
 	Oid			relid;
@@ -283,62 +310,10 @@ open_rejects(void)
 }
 
 /*
- * Takes the stored records out of the parked ones, and brings up the others.
+ * An array of these values, of which nulls tells which are NULL.
  */
-static void
-settle(Record *records, int nrecords)
-{
-	Datum	   *ids = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Datum) * nrecords);
-	Datum	   *errors = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Datum) * nrecords);
-	Datum	   *states = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Datum) * nrecords);
-	Oid			types[3] = {INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID};
-	Datum		values[3];
-	int			n = 0;
-
-	for (int i = 0; i < nrecords; i++)
-	{
-		if (records[i].error == NULL)
-			ids[n++] = Int64GetDatum(records[i].reject_id);
-	}
-	values[0] = make_array(ids, NULL, n, INT8OID);
-	execute("DELETE FROM " SIDECAR_SCHEMA "." SIDECAR_REJECTS " r WHERE r.reject_id OPERATOR(pg_catalog.=) ANY ($1)",
-			1, types, values, SPI_OK_DELETE);
-
-	n = 0;
-	for (int i = 0; i < nrecords; i++)
-	{
-		if (records[i].error == NULL)
-			continue;
-		ids[n] = Int64GetDatum(records[i].reject_id);
-		errors[n] = CStringGetTextDatum(records[i].error);
-		states[n++] = CStringGetTextDatum(unpack_sql_state(records[i].sqlstate));
-	}
-	values[0] = make_array(ids, NULL, n, INT8OID);
-	values[1] = make_array(errors, NULL, n, TEXTOID);
-	values[2] = make_array(states, NULL, n, TEXTOID);
-	execute("UPDATE " SIDECAR_SCHEMA "." SIDECAR_REJECTS " r SET attempts = r.attempts OPERATOR(pg_catalog.+) 1, "
-			"last_tried_at = pg_catalog.now(), error = u.error, sqlstate = u.sqlstate "
-			"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) u (reject_id, error, sqlstate) "
-			"WHERE r.reject_id OPERATOR(pg_catalog.=) u.reject_id",
-			3, types, values, SPI_OK_UPDATE);
-}
-
-static void
-execute(const char *sql, int nargs, Oid *types, Datum *values, int expected)
-{
-	int			ret;
-
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	ret = SPI_execute_with_args(sql, nargs, types, values, NULL, false, 0);
-	if (ret != expected)
-		elog(ERROR, "SPI_execute_with_args failed: %s", SPI_result_code_string(ret));
-	if (SPI_finish() != SPI_OK_FINISH)
-		elog(ERROR, "SPI_finish failed");
-}
-
-static Datum
-make_array(Datum *values, bool *nulls, int n, Oid type)
+Datum
+sidecar_make_array(Datum *values, bool *nulls, int n, Oid type)
 {
 	int			dims[1];
 	int			lbs[1] = {1};
@@ -348,5 +323,6 @@ make_array(Datum *values, bool *nulls, int n, Oid type)
 
 	dims[0] = n;
 	get_typlenbyvalalign(type, &length, &byval, &align);
-	return PointerGetDatum(construct_md_array(values, nulls, n > 0 ? 1 : 0, dims, lbs, type, length, byval, align));
+	return PointerGetDatum(construct_md_array(values, nulls, n > 0 ? 1 : 0, dims, lbs,
+											  type, length, byval, align));
 }

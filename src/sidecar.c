@@ -49,15 +49,15 @@ const SidecarEntity sidecar_entities[SIDECAR_ENTITIES] = {
 };
 
 /*
- * The index of the entity of that label.  Error: there is none (22023).
+ * The entity of that label.  Error: there is none (22023).
  */
-int
-sidecar_entity_index(const char *label)
+const SidecarEntity *
+sidecar_entity(const char *label)
 {
 	for (int i = 0; i < SIDECAR_ENTITIES; i++)
 	{
 		if (strcmp(sidecar_entities[i].label, label) == 0)
-			return i;
+			return &sidecar_entities[i];
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

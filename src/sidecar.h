@@ -17,7 +17,9 @@
 #include "access/tupdesc.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "nodes/bitmapset.h"
 #include "nodes/execnodes.h"
+#include "datatype/timestamp.h"
 #include "storage/lockdefs.h"
 #include "utils/relcache.h"
 #include "utils/tuplestore.h"
@@ -96,6 +98,8 @@ typedef struct SidecarBinding
 								 * InvalidAttrNumber */
 	bool		name_is_text;
 	struct UpsertFunction *functions;	/* what upsert.c has learnt */
+	Oid			replayer;		/* the role whose last record was stored
+								 * already; see store.c */
 } SidecarBinding;
 
 /*
@@ -114,15 +118,32 @@ typedef enum SidecarRule
 	SIDECAR_OVERWRITE,
 	SIDECAR_NEWEST,
 	SIDECAR_MOST_CONFIDENT,
-	SIDECAR_FILL,
-	SIDECAR_RULES,
-
-	/* What else a statement may do with it */
-	SIDECAR_KEEP = SIDECAR_RULES,	/* nothing: only new rows are stored */
-	SIDECAR_OVERWRITE_OTHER_TIME	/* as overwrite, if it has another time;
-									 * of records that give all columns, and
-									 * without insert_triggers */
+	SIDECAR_FILL
 } SidecarRule;
+
+#define SIDECAR_RULES (SIDECAR_FILL + 1)
+
+/* What became of a record: the words that functions answer with */
+typedef enum SidecarOutcome
+{
+	SIDECAR_PENDING,			/* nothing yet: has no word */
+	SIDECAR_INSERTED,
+	SIDECAR_UPDATED,
+	SIDECAR_UNCHANGED,			/* the stored row says all that is given */
+	SIDECAR_SKIPPED,			/* the rule, or a trigger, kept it away */
+	SIDECAR_REJECTED			/* it cannot be stored */
+} SidecarOutcome;
+
+/* The statements that are made for rows of a sidecar table */
+typedef enum SidecarStatement
+{
+	SIDECAR_BY_RULE,			/* stores what is new, and what the rule lets
+								 * change the stored row */
+	SIDECAR_IF_NEW,				/* stores what is new */
+	SIDECAR_IF_OTHER_TIME,		/* overwrites, but only what has another time */
+	SIDECAR_COMPARE				/* yields a row where the stored one says all
+								 * that is given */
+} SidecarStatement;
 
 /* A column of a record */
 typedef struct SidecarColumn
@@ -137,24 +158,48 @@ typedef struct SidecarColumn
 	int			max_chars;		/* 0: no limit */
 } SidecarColumn;
 
-/* A plan that the session keeps, and its text */
-typedef struct SidecarPlan
+/* The columns that rows of one origin may give */
+typedef struct SidecarColumns
 {
-	char	   *sql;
-	SPIPlanPtr	plan;
-} SidecarPlan;
+	Oid			function;		/* whose arguments they are; InvalidOid: rows
+								 * come as chunks */
+	int			n;
+	SidecarColumn **columns;	/* the key first */
+	int			time;			/* which of them is last_enriched_at */
+} SidecarColumns;
+
+/* A row to store, of such columns */
+typedef struct SidecarRow
+{
+	Datum	   *values;			/* of the columns' given types */
+	bool	   *nulls;
+	Bitmapset  *given;			/* which columns are; the others are NULL */
+	bool		time_given;		/* else last_enriched_at is now */
+	SidecarOutcome outcome;
+} SidecarRow;
 
 /*
- * Records that one statement stores, as a table of its own: how many, what it
- * is called, and a column beside those of the records.
+ * Rows that one statement stores, as a table of its own: how many, what it is
+ * called, and its columns beside those of the rows.
  */
 #define SIDECAR_CHUNK 1000
 #define SIDECAR_CHUNK_NAME "sidecar_chunk"
 #define SIDECAR_CHUNK_POSITION "sidecar position"
+#define SIDECAR_CHUNK_TIME_GIVEN "sidecar time given"
+
+/* Who stores chunks of rows */
+typedef struct SidecarStore
+{
+	SidecarTable *table;
+	SidecarColumns columns;
+	TupleDesc	desc;			/* of a chunk: columns, position, time given */
+	bool		look_for_masters;	/* this role may read them */
+	MemoryContext spi_context;	/* of the caller's connection to SPI */
+} SidecarStore;
 
 /* in sidecar.c */
 extern PGDLLIMPORT const SidecarEntity sidecar_entities[SIDECAR_ENTITIES];
-extern int	sidecar_entity_index(const char *label);
+extern const SidecarEntity *sidecar_entity(const char *label);
 extern void sidecar_check_call(FunctionCallInfo fcinfo, int nargs, const Oid *types);
 extern void sidecar_refuse_call(FunctionCallInfo fcinfo) pg_attribute_noreturn();
 extern ReturnSetInfo *sidecar_begin_rows(FunctionCallInfo fcinfo, int nargs, const Oid *types,
@@ -162,6 +207,7 @@ extern ReturnSetInfo *sidecar_begin_rows(FunctionCallInfo fcinfo, int nargs, con
 
 /* in binding.c */
 extern void sidecar_binding_init(void);
+extern uint64 sidecar_changes(void);
 extern SidecarBinding *sidecar_lookup(const SidecarEntity *entity);
 extern SidecarTable *sidecar_open(const SidecarEntity *entity, LOCKMODE lockmode);
 extern void sidecar_close(SidecarTable *table);
@@ -186,8 +232,6 @@ extern void sidecar_query(FunctionCallInfo fcinfo, const char *sql, int nargs,
 extern void sidecar_query_row(const char *sql, int nargs,
 							  const Oid *types, const Datum *values, const char *nulls,
 							  int ncolumns, Datum *results, bool *resultnulls);
-extern SPIPlanPtr sidecar_prepare(SidecarPlan *kept, const char *sql, int nargs, Oid *types);
-extern void sidecar_register_chunk(Tuplestorestate *chunk, TupleDesc desc, int nrecords);
 
 /* in reject.c */
 extern Oid	sidecar_find_rejects(SidecarError **error);
@@ -195,13 +239,28 @@ extern Oid	sidecar_find_rejects(SidecarError **error);
 /* in record.c */
 extern SidecarRule sidecar_rule(const text *on_conflict);
 extern const char *sidecar_rule_name(SidecarRule rule);
+extern const char *sidecar_outcome_name(SidecarOutcome outcome);
 extern SidecarColumn *sidecar_describe_column(Form_pg_attribute att);
-extern void sidecar_check_value(const SidecarColumn *column, Datum value);
-extern char *sidecar_write_sql(const SidecarTable *table, SidecarRule rule,
-							   SidecarColumn **columns, int ncolumns, const char *source);
+extern void sidecar_check_row(const SidecarColumns *columns, const SidecarRow *row);
+extern void sidecar_set_time(const SidecarColumns *columns, SidecarRow *row, TimestampTz now);
+
+/* in deparse.c */
 extern bool sidecar_returns_xmax(const SidecarTable *table);
-extern bool sidecar_has_insert_triggers(const SidecarTable *table);
-extern char *sidecar_chunk_sql(SidecarColumn **columns, int ncolumns);
-extern char *sidecar_same_sql(SidecarColumn **columns, int ncolumns, char **values);
+extern char *sidecar_deparse_row(const SidecarTable *table, SidecarStatement statement, SidecarRule rule,
+								 const SidecarColumns *columns, const Bitmapset *given);
+extern char *sidecar_deparse_chunk(const SidecarTable *table, SidecarStatement statement, SidecarRule rule,
+								   const SidecarColumns *columns, const Bitmapset *given);
+extern char *sidecar_deparse_look_up(const SidecarTable *table, const SidecarColumns *columns,
+									 const Bitmapset *given, bool now_is_news, bool look_for_masters);
+
+/* in store.c */
+extern SidecarOutcome sidecar_store_row(const SidecarTable *table, const SidecarColumns *columns,
+										SidecarRule rule, SidecarRow *row);
+extern TupleDesc sidecar_chunk_desc(const SidecarColumns *columns);
+extern void sidecar_run_chunk(const SidecarStore *store, const char *sql, int expected,
+							  Tuplestorestate *chunk, int nrows);
+extern bool sidecar_write_rows(const SidecarStore *store, SidecarRule rule, SidecarRow **rows, int nrows);
+extern Bitmapset *sidecar_look_up_rows(const SidecarStore *store, SidecarRule rule,
+									   SidecarRow **rows, int nrows, bool written);
 
 #endif							/* SIDECAR_H */

@@ -1,0 +1,365 @@
+/*-------------------------------------------------------------------------
+ *
+ * deparse.c
+ *		The SQL that stores rows by a survivorship rule, and that compares them
+ *		with what is stored.
+ *
+ * One statement decides by the rule and writes, so that no other session comes
+ * in between.  Of a single record, of which key, EIN and time are given, that
+ * is, under "newest":
+ *
+ *		INSERT INTO marketing.company_sidecar AS s
+ *			(company_unique_id, ein_number, last_enriched_at)
+ *		VALUES ($1, $2, $7)
+ *		ON CONFLICT (company_unique_id) DO UPDATE
+ *		SET ein_number = COALESCE(EXCLUDED.ein_number, s.ein_number),
+ *			last_enriched_at = COALESCE(EXCLUDED.last_enriched_at, s.last_enriched_at)
+ *		WHERE (s.last_enriched_at IS NULL OR EXCLUDED.last_enriched_at >= s.last_enriched_at)
+ *		AND (EXCLUDED.last_enriched_at <> s.last_enriched_at
+ *			OR record_image_ne(ROW(<what SET sets>), ROW(<what is stored>)))
+ *		RETURNING s.xmax = 0, s.company_unique_id
+ *
+ * A chunk of rows comes by SELECT ... FROM sidecar_chunk in the place of VALUES.
+ *
+ * Names and operators are qualified (not shown here): users' triggers run
+ * inside these statements, under the search_path of the caller.  Nothing in DO
+ * UPDATE, its WHERE or RETURNING is volatile, and a single record's statement
+ * has equality on the key, so that a distributed table (Citus) takes it as one
+ * query to one shard.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "sidecar.h"
+
+/* Operators, qualified */
+#define EQ " OPERATOR(pg_catalog.=) "
+#define NE " OPERATOR(pg_catalog.<>) "
+#define GE " OPERATOR(pg_catalog.>=) "
+
+static char *deparse_write(const SidecarTable *table, SidecarStatement statement, SidecarRule rule,
+						   const SidecarColumns *columns, const Bitmapset *given, const char *source);
+static void append_assignments(StringInfo sql, SidecarStatement statement, SidecarRule rule,
+							   const SidecarColumns *columns, const Bitmapset *given);
+static void append_condition(StringInfo sql, SidecarStatement statement, SidecarRule rule,
+							 const SidecarColumns *columns, const Bitmapset *given);
+static void append_rule(StringInfo sql, SidecarRule rule, const SidecarColumns *columns,
+						const Bitmapset *given);
+static void append_names(StringInfo sql, const char *prefix, const SidecarColumns *columns,
+						 const Bitmapset *given, int start);
+static char *survivor(SidecarStatement statement, SidecarRule rule, const SidecarColumn *column);
+static char *same(const SidecarColumns *columns, const Bitmapset *given, char **values);
+static bool is_provenance(const SidecarColumn *column);
+
+/*
+ * A statement on one row, of which these columns are given: each is the
+ * parameter of its column's number.
+ */
+char	   *
+sidecar_deparse_row(const SidecarTable *table, SidecarStatement statement, SidecarRule rule,
+					const SidecarColumns *columns, const Bitmapset *given)
+{
+	StringInfoData source;
+	char	  **values = palloc(sizeof(char *) * columns->n);
+	int			c = -1;
+
+	initStringInfo(&source);
+	while ((c = bms_next_member(given, c)) >= 0)
+	{
+		values[c] = psprintf("$%d", c + 1);
+		appendStringInfo(&source, "%s%s", source.len > 0 ? ", " : "VALUES (", values[c]);
+	}
+	appendStringInfoChar(&source, ')');
+	if (statement == SIDECAR_COMPARE)
+		return psprintf("SELECT FROM %s s WHERE s.%s" EQ "$1 AND %s",
+						sidecar_relation_sql(RelationGetRelid(table->rel)),
+						columns->columns[0]->name_sql, same(columns, given, values));
+	return deparse_write(table, statement, rule, columns, given, source.data);
+}
+
+/*
+ * A statement that writes the rows of the chunk, of which these columns are
+ * given.
+ */
+char	   *
+sidecar_deparse_chunk(const SidecarTable *table, SidecarStatement statement, SidecarRule rule,
+					  const SidecarColumns *columns, const Bitmapset *given)
+{
+	StringInfoData source;
+
+	initStringInfo(&source);
+	appendStringInfoString(&source, "SELECT ");
+	append_names(&source, "b.", columns, given, -1);
+	appendStringInfoString(&source, " FROM " SIDECAR_CHUNK_NAME " b");
+	return deparse_write(table, statement, rule, columns, given, source.data);
+}
+
+/*
+ * The query that finds the rows of the chunk which the stored row says already,
+ * and, if look_for_masters, those that have no master:
+ *
+ *		SELECT b."sidecar position", s.company_unique_id IS NULL
+ *		FROM sidecar_chunk b
+ *		LEFT JOIN LATERAL (SELECT * FROM marketing.company_sidecar s
+ *			WHERE s.company_unique_id = b.company_unique_id OFFSET 0) s ON true
+ *		LEFT JOIN LATERAL (SELECT m.company_unique_id FROM marketing.company_master m
+ *			WHERE s.company_unique_id IS NULL
+ *			AND m.company_unique_id = b.company_unique_id OFFSET 0) m ON true
+ *		WHERE CASE WHEN s.company_unique_id IS NOT NULL
+ *			THEN record_image_eq(ROW(<what would survive>), ROW(<what is stored>))
+ *			ELSE m.company_unique_id IS NULL END
+ *
+ * The second column tells which it is.  A time that was not given is now; that
+ * makes a row another one only if now_is_news.
+ */
+char	   *
+sidecar_deparse_look_up(const SidecarTable *table, const SidecarColumns *columns,
+						const Bitmapset *given, bool now_is_news, bool look_for_masters)
+{
+	const SidecarBinding *binding = table->binding;
+	const char *key = columns->columns[0]->name_sql;
+	char	  **values = palloc(sizeof(char *) * columns->n);
+	StringInfoData sql;
+	int			c = -1;
+
+	while ((c = bms_next_member(given, c)) >= 0)
+		values[c] = psprintf(c == columns->time && !now_is_news ?
+							 "CASE WHEN b.\"" SIDECAR_CHUNK_TIME_GIVEN "\" THEN b.%s END" : "b.%s",
+							 columns->columns[c]->name_sql);
+
+	/* OFFSET 0 makes each a look-up by the key's index, row by row */
+	initStringInfo(&sql);
+	appendStringInfo(&sql,
+					 "SELECT b.\"" SIDECAR_CHUNK_POSITION "\", s.%s IS NULL FROM " SIDECAR_CHUNK_NAME " b "
+					 "LEFT JOIN LATERAL (SELECT * FROM %s s WHERE s.%s" EQ "b.%s OFFSET 0) s ON true ",
+					 key, sidecar_relation_sql(binding->sidecar), key, key);
+	if (look_for_masters)
+	{
+		const char *master = sidecar_relation_sql(binding->master);
+		const char *master_key = quote_identifier(get_attname(binding->master, binding->master_key, false));
+
+		appendStringInfo(&sql,
+						 "LEFT JOIN LATERAL (SELECT m.%s FROM %s m WHERE s.%s IS NULL "
+						 "AND m.%s" EQ "b.%s OFFSET 0) m ON true "
+						 "WHERE CASE WHEN s.%s IS NULL THEN m.%s IS NULL ELSE %s END",
+						 master_key, master, key, master_key, key,
+						 key, master_key, same(columns, given, values));
+	}
+	else
+		appendStringInfo(&sql, "WHERE s.%s IS NOT NULL AND %s", key, same(columns, given, values));
+	return sql.data;
+}
+
+/*
+ * True of a table whose rows tell a new one from an updated one by xmax.
+ */
+bool
+sidecar_returns_xmax(const SidecarTable *table)
+{
+	return table->rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE;
+}
+
+/*
+ * The statement that decides and writes the rows that the source yields.  It
+ * returns a row per row that it wrote: whether that is new, and its key.
+ *
+ * Of a table that does not tell a new row by xmax no row of BY_RULE says that
+ * it is new: IF_NEW has to be run first.
+ */
+static char *
+deparse_write(const SidecarTable *table, SidecarStatement statement, SidecarRule rule,
+			  const SidecarColumns *columns, const Bitmapset *given, const char *source)
+{
+	const char *key = columns->columns[0]->name_sql;
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "INSERT INTO %s AS s (",
+					 sidecar_relation_sql(RelationGetRelid(table->rel)));
+	append_names(&sql, "", columns, given, -1);
+	appendStringInfo(&sql, ") %s ON CONFLICT (%s) ", source, key);
+	if (statement == SIDECAR_IF_NEW)
+		appendStringInfo(&sql, "DO NOTHING RETURNING true, s.%s", key);
+	else
+	{
+		appendStringInfoString(&sql, "DO UPDATE SET ");
+		append_assignments(&sql, statement, rule, columns, given);
+		appendStringInfoString(&sql, " WHERE ");
+		append_condition(&sql, statement, rule, columns, given);
+		appendStringInfo(&sql, " RETURNING %s, s.%s",
+						 sidecar_returns_xmax(table) ? "s.xmax" EQ "0" : "false", key);
+	}
+	return sql.data;
+}
+
+static void
+append_assignments(StringInfo sql, SidecarStatement statement, SidecarRule rule,
+				   const SidecarColumns *columns, const Bitmapset *given)
+{
+	const char *comma = "";
+	int			c = 0;			/* not the key */
+
+	while ((c = bms_next_member(given, c)) >= 0)
+	{
+		appendStringInfo(sql, "%s%s = %s", comma, columns->columns[c]->name_sql,
+						 survivor(statement, rule, columns->columns[c]));
+		comma = ", ";
+	}
+}
+
+/*
+ * The condition under which the stored row is changed: the rule lets it, and it
+ * would be another one.
+ *
+ * Rows are compared by their bytes, which works for values of every type; not
+ * at all where the time tells that they differ, as it mostly does.
+ */
+static void
+append_condition(StringInfo sql, SidecarStatement statement, SidecarRule rule,
+				 const SidecarColumns *columns, const Bitmapset *given)
+{
+	const char *other_time = "EXCLUDED." SIDECAR_COL_TIME NE "s." SIDECAR_COL_TIME;
+	const char *comma = "";
+	int			c = 0;			/* not the key */
+
+	if (statement == SIDECAR_IF_OTHER_TIME)
+	{
+		appendStringInfoString(sql, other_time);
+		return;
+	}
+	append_rule(sql, rule, columns, given);
+	appendStringInfo(sql, "(%s OR pg_catalog.record_image_ne(ROW(", other_time);
+	while ((c = bms_next_member(given, c)) >= 0)
+	{
+		appendStringInfo(sql, "%s%s", comma, survivor(statement, rule, columns->columns[c]));
+		comma = ", ";
+	}
+	appendStringInfoString(sql, "), ROW(");
+	append_names(sql, "s.", columns, given, 0);
+	appendStringInfoString(sql, ")))");
+}
+
+/*
+ * What the rule asks, with an AND after it; nothing if it always lets a record
+ * change the stored row.
+ */
+static void
+append_rule(StringInfo sql, SidecarRule rule, const SidecarColumns *columns, const Bitmapset *given)
+{
+	StringInfoData fillable;
+	bool		scored = false;
+	int			c = 0;			/* not the key */
+
+	initStringInfo(&fillable);
+	while ((c = bms_next_member(given, c)) >= 0)
+	{
+		const SidecarColumn *column = columns->columns[c];
+
+		if (strcmp(column->name, SIDECAR_COL_SCORE) == 0)
+			scored = true;
+		if (!is_provenance(column))
+			appendStringInfo(&fillable, "%ss.%s IS NULL AND EXCLUDED.%s IS NOT NULL",
+							 fillable.len > 0 ? " OR " : "", column->name_sql, column->name_sql);
+	}
+	switch (rule)
+	{
+		case SIDECAR_OVERWRITE:
+			break;
+		case SIDECAR_NEWEST:
+			appendStringInfoString(sql, "(s." SIDECAR_COL_TIME " IS NULL OR EXCLUDED." SIDECAR_COL_TIME
+								   GE "s." SIDECAR_COL_TIME ") AND ");
+			break;
+		case SIDECAR_MOST_CONFIDENT:
+			/* a record without a score is less than any that has one */
+			appendStringInfoString(sql, scored ?
+								   "(s." SIDECAR_COL_SCORE " IS NULL OR EXCLUDED." SIDECAR_COL_SCORE
+								   GE "s." SIDECAR_COL_SCORE ") AND " :
+								   "s." SIDECAR_COL_SCORE " IS NULL AND ");
+			break;
+		case SIDECAR_FILL:
+			appendStringInfo(sql, "(%s) AND ", fillable.len > 0 ? fillable.data : "false");
+			break;
+	}
+}
+
+/*
+ * The names of the given columns after start, each with the prefix.
+ */
+static void
+append_names(StringInfo sql, const char *prefix, const SidecarColumns *columns,
+			 const Bitmapset *given, int start)
+{
+	const char *comma = "";
+	int			c = start;
+
+	while ((c = bms_next_member(given, c)) >= 0)
+	{
+		appendStringInfo(sql, "%s%s%s", comma, prefix, columns->columns[c]->name_sql);
+		comma = ", ";
+	}
+}
+
+/*
+ * What the column becomes.  A value that is NULL was not given, or a trigger of
+ * the user's has taken it away.
+ */
+static char *
+survivor(SidecarStatement statement, SidecarRule rule, const SidecarColumn *column)
+{
+	const char *name = column->name_sql;
+
+	/* all columns of the statement are given, and no trigger takes one away */
+	if (statement == SIDECAR_IF_OTHER_TIME)
+		return psprintf("EXCLUDED.%s", name);
+	if (rule == SIDECAR_FILL && !is_provenance(column))
+		return psprintf("COALESCE(s.%s, EXCLUDED.%s)", name, name);
+	return psprintf("COALESCE(EXCLUDED.%s, s.%s)", name, name);
+}
+
+/*
+ * The condition under which the stored row "s" says all that is given.  values
+ * has an expression for each given column, NULL where a row does not give it.
+ */
+static char *
+same(const SidecarColumns *columns, const Bitmapset *given, char **values)
+{
+	StringInfoData stored;
+	StringInfoData merged;
+	int			c = 0;			/* not the key */
+
+	initStringInfo(&stored);
+	initStringInfo(&merged);
+	while ((c = bms_next_member(given, c)) >= 0)
+	{
+		const SidecarColumn *column = columns->columns[c];
+		const char *comma = stored.len > 0 ? ", " : "";
+
+		appendStringInfo(&merged, "%sCOALESCE(CAST(%s AS %s), s.%s)", comma, values[c],
+						 column->type_sql, column->name_sql);
+
+		/*
+		 * rows are compared of the same types only, and a domain is another
+		 * one
+		 */
+		appendStringInfo(&stored, "%sCAST(s.%s AS %s)", comma, column->name_sql, column->type_sql);
+	}
+	return psprintf("pg_catalog.record_image_eq(ROW(%s), ROW(%s))", merged.data, stored.data);
+}
+
+/*
+ * True of the columns that tell where the others came from: under "fill" they
+ * move only with them.
+ */
+static bool
+is_provenance(const SidecarColumn *column)
+{
+	return strcmp(column->name, SIDECAR_COL_SOURCE) == 0 ||
+		strcmp(column->name, SIDECAR_COL_SCORE) == 0 ||
+		strcmp(column->name, SIDECAR_COL_TIME) == 0;
+}

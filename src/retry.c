@@ -1,0 +1,268 @@
+/*-------------------------------------------------------------------------
+ *
+ * retry.c
+ *		Parked records, tried again.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "batch.h"
+
+static Record *read_rejects(const char *rejects, bool all, Datum max_rows, int *nrecords);
+static void read_reject(Record *record, HeapTuple tuple, TupleDesc desc);
+static Datum usable_entities(void);
+static int	compare_entities(const void *a, const void *b);
+static int	compare_positions(const void *a, const void *b);
+static void put_record(ReturnSetInfo *rsinfo, const Record *record);
+static void remove_stored(const char *rejects, Record *records, int nrecords);
+static void note_attempts(const char *rejects, Record *records, int nrecords);
+static void execute(const char *sql, int nargs, Oid *types, Datum *values, int expected);
+
+PG_FUNCTION_INFO_V1(sidecar_retry_rejects);
+
+/*
+ * sidecar_retry_rejects(max_rows)
+ *		RETURNS TABLE (reject_id, entity, unique_id, outcome, error)
+ *
+ * Tries parked records again, oldest first, at most max_rows (NULL: all).
+ * Those that are stored leave the table; attempts, last_tried_at and the error
+ * of the others are brought up.  A record that was sent under "overwrite" is
+ * tried under "newest", and one without last_enriched_at takes the time when
+ * it was parked, so that it never overwrites something newer.
+ *
+ * Several sessions may run at once: each takes other records, and leaves one
+ * alone as long as an older one of the same key is with somebody else.
+ * Records of an entity that has no tables now are left alone.  Errors: those of
+ * sidecar_upsert_companies().
+ */
+Datum
+sidecar_retry_rejects(PG_FUNCTION_ARGS)
+{
+	static const Oid types[] = {INT8OID};
+	static const Oid columns[] = {INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
+	ReturnSetInfo *rsinfo = sidecar_begin_rows(fcinfo, lengthof(types), types, lengthof(columns), columns);
+	Relation	rel = sidecar_open_rejects();
+	char	   *rejects = sidecar_relation_sql(RelationGetRelid(rel));
+	int			nrecords;
+	Record	   *records = read_rejects(rejects, PG_ARGISNULL(0), PG_GETARG_DATUM(0), &nrecords);
+	int			start = 0;
+
+	/* a batch is of one entity; the answer is in the order of the table */
+	qsort(records, nrecords, sizeof(Record), compare_entities);
+	for (int i = 1; i <= nrecords; i++)
+	{
+		if (i < nrecords && records[i].entity == records[start].entity)
+			continue;
+		sidecar_store_records(records[start].entity, records + start, i - start);
+		start = i;
+	}
+	qsort(records, nrecords, sizeof(Record), compare_positions);
+	remove_stored(rejects, records, nrecords);
+	note_attempts(rejects, records, nrecords);
+	table_close(rel, NoLock);
+	for (int i = 0; i < nrecords; i++)
+		put_record(rsinfo, &records[i]);
+	return (Datum) 0;
+}
+
+/*
+ * Locks and reads parked records, oldest first.
+ */
+static Record *
+read_rejects(const char *rejects, bool all, Datum max_rows, int *nrecords)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Oid			types[] = {INT8OID, TEXTARRAYOID};
+	Datum		values[] = {max_rows, usable_entities()};
+	char	   *sql;
+	Record	   *records;
+	int			ret;
+
+	/*
+	 * What others are at is passed over, and what would then come before an
+	 * older record of its key.  Nor may a row that the owner has emptied stop
+	 * the others.
+	 */
+	sql = psprintf("WITH mine AS MATERIALIZED ("
+				   "SELECT * FROM %s r "
+				   "WHERE r.entity OPERATOR(pg_catalog.=) ANY ($2) AND r.reject_id IS NOT NULL "
+				   "AND r.record IS NOT NULL AND r.on_conflict IS NOT NULL AND r.rejected_at IS NOT NULL "
+				   "ORDER BY r.reject_id LIMIT $1 FOR UPDATE SKIP LOCKED) "
+				   "SELECT m.reject_id, CAST(m.entity AS pg_catalog.text), m.record, "
+				   "CAST(m.on_conflict AS pg_catalog.text), CAST(m.rejected_at AS pg_catalog.timestamptz) "
+				   "FROM mine m WHERE NOT EXISTS ("
+				   "SELECT FROM %s o WHERE o.entity OPERATOR(pg_catalog.=) m.entity "
+				   "AND o.unique_id OPERATOR(pg_catalog.=) m.unique_id "
+				   "AND o.reject_id OPERATOR(pg_catalog.<) m.reject_id "
+				   "AND NOT EXISTS (SELECT FROM mine x WHERE x.reject_id OPERATOR(pg_catalog.=) o.reject_id)) "
+				   "ORDER BY m.reject_id",
+				   rejects, rejects);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	ret = SPI_execute_with_args(sql, lengthof(types), types, values, all ? "n " : "  ", false, 0);
+	if (ret != SPI_OK_SELECT)
+		elog(ERROR, "SPI_execute_with_args failed: %s", SPI_result_code_string(ret));
+
+	*nrecords = (int) SPI_processed;
+	MemoryContextSwitchTo(caller);
+	records = MemoryContextAllocExtended(caller, sizeof(Record) * Max(*nrecords, 1),
+										 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	for (int i = 0; i < *nrecords; i++)
+	{
+		records[i].position = i;
+		read_reject(&records[i], SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
+	}
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
+	return records;
+}
+
+/*
+ * The record of a row, none of whose columns is NULL.
+ */
+static void
+read_reject(Record *record, HeapTuple tuple, TupleDesc desc)
+{
+	bool		isnull;
+
+	record->reject_id = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &isnull));
+	record->entity = sidecar_entity(SPI_getvalue(tuple, desc, 2));
+	JsonbToJsonbValue(DatumGetJsonbPCopy(SPI_getbinval(tuple, desc, 3, &isnull)), &record->json);
+	record->rule = sidecar_rule(DatumGetTextPP(SPI_getbinval(tuple, desc, 4, &isnull)));
+	record->time = DatumGetTimestampTz(SPI_getbinval(tuple, desc, 5, &isnull));
+
+	/* it was overtaken meanwhile, perhaps */
+	if (record->rule == SIDECAR_OVERWRITE)
+		record->rule = SIDECAR_NEWEST;
+}
+
+/*
+ * The labels of the entities that have their tables: text[].
+ */
+static Datum
+usable_entities(void)
+{
+	Datum		labels[SIDECAR_ENTITIES];
+	int			n = 0;
+
+	for (int e = 0; e < SIDECAR_ENTITIES; e++)
+	{
+		const SidecarBinding *binding = sidecar_lookup(&sidecar_entities[e]);
+
+		if (binding->error == NULL && OidIsValid(binding->master))
+			labels[n++] = CStringGetTextDatum(sidecar_entities[e].label);
+	}
+	return sidecar_make_array(labels, NULL, n, TEXTOID);
+}
+
+static int
+compare_entities(const void *a, const void *b)
+{
+	const Record *left = a;
+	const Record *right = b;
+
+	if (left->entity != right->entity)
+		return left->entity < right->entity ? -1 : 1;
+	return compare_positions(a, b);
+}
+
+static int
+compare_positions(const void *a, const void *b)
+{
+	const Record *left = a;
+	const Record *right = b;
+
+	return (left->position > right->position) - (left->position < right->position);
+}
+
+static void
+put_record(ReturnSetInfo *rsinfo, const Record *record)
+{
+	Datum		values[5];
+	bool		nulls[5] = {false};
+
+	values[0] = Int64GetDatum(record->reject_id);
+	values[1] = CStringGetTextDatum(record->entity->label);
+	nulls[2] = record->key == NULL;
+	values[2] = nulls[2] ? (Datum) 0 : CStringGetTextDatum(record->key);
+	values[3] = CStringGetTextDatum(sidecar_outcome_name(record->outcome));
+	nulls[4] = record->error == NULL;
+	values[4] = nulls[4] ? (Datum) 0 : CStringGetTextDatum(record->error);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+/*
+ * Takes the records that were stored out of the parked ones.
+ */
+static void
+remove_stored(const char *rejects, Record *records, int nrecords)
+{
+	Datum	   *ids = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Datum) * Max(nrecords, 1));
+	Oid			types[] = {INT8ARRAYOID};
+	Datum		values[lengthof(types)];
+	int			n = 0;
+
+	for (int i = 0; i < nrecords; i++)
+	{
+		if (records[i].outcome != SIDECAR_REJECTED)
+			ids[n++] = Int64GetDatum(records[i].reject_id);
+	}
+	values[0] = sidecar_make_array(ids, NULL, n, INT8OID);
+	execute(psprintf("DELETE FROM %s r WHERE r.reject_id OPERATOR(pg_catalog.=) ANY ($1)", rejects),
+			lengthof(types), types, values, SPI_OK_DELETE);
+}
+
+/*
+ * Notes what is wrong with the others now.
+ */
+static void
+note_attempts(const char *rejects, Record *records, int nrecords)
+{
+	Datum	   *columns[3];
+	Oid			types[] = {INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID};
+	Datum		values[lengthof(types)];
+	int			n = 0;
+
+	for (int c = 0; c < lengthof(columns); c++)
+		columns[c] = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Datum) * Max(nrecords, 1));
+	for (int i = 0; i < nrecords; i++)
+	{
+		if (records[i].outcome != SIDECAR_REJECTED)
+			continue;
+		columns[0][n] = Int64GetDatum(records[i].reject_id);
+		columns[1][n] = CStringGetTextDatum(records[i].error);
+		columns[2][n++] = CStringGetTextDatum(unpack_sql_state(records[i].sqlstate));
+	}
+	for (int c = 0; c < lengthof(columns); c++)
+		values[c] = sidecar_make_array(columns[c], NULL, n, c == 0 ? INT8OID : TEXTOID);
+	execute(psprintf("UPDATE %s r SET attempts = r.attempts OPERATOR(pg_catalog.+) 1, "
+					 "last_tried_at = pg_catalog.now(), error = u.error, sqlstate = u.sqlstate "
+					 "FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) "
+					 "u (reject_id, error, sqlstate) "
+					 "WHERE r.reject_id OPERATOR(pg_catalog.=) u.reject_id",
+					 rejects),
+			lengthof(types), types, values, SPI_OK_UPDATE);
+}
+
+static void
+execute(const char *sql, int nargs, Oid *types, Datum *values, int expected)
+{
+	int			ret;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	ret = SPI_execute_with_args(sql, nargs, types, values, NULL, false, 0);
+	if (ret != expected)
+		elog(ERROR, "SPI_execute_with_args failed: %s", SPI_result_code_string(ret));
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
+}

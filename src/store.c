@@ -1,0 +1,527 @@
+/*-------------------------------------------------------------------------
+ *
+ * store.c
+ *		Rows into a sidecar table: one, by a plan that the session keeps, or a
+ *		chunk of them; and what became of each.
+ *
+ * Memory: a kept plan has its context, below CacheMemoryContext, until MAX_PLANS
+ * others were used since.  All else is the caller's.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "lib/ilist.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+#include "utils/queryenvironment.h"
+#include "utils/rel.h"
+
+#include "sidecar.h"
+
+/* How many plans a session keeps: it seldom sees as many combinations */
+#define MAX_PLANS 64
+
+/*
+ * A statement on one row, with the columns given: a shorter one starts faster.
+ * The names in its text are those of a moment ago as long as nothing changed.
+ */
+typedef struct KeptPlan
+{
+	dlist_node	node;			/* of plans; the last used is the first */
+	MemoryContext context;		/* of this, but not of the plan */
+	Oid			sidecar;
+	Oid			function;		/* whose arguments the parameters are */
+	SidecarStatement statement;
+	SidecarRule rule;
+	Bitmapset  *given;
+	char	   *sql;
+	uint64		changes;		/* sidecar_changes() when sql was made */
+	SPIPlanPtr	plan;
+	int			running;		/* how many calls are executing it */
+	bool		retired;		/* not in plans any more: the last of those
+								 * calls frees it */
+} KeptPlan;
+
+static dlist_head plans = DLIST_STATIC_INIT(plans);
+static int	nplans = 0;
+
+static bool may_write(const SidecarTable *table);
+static bool has_insert_triggers(const SidecarTable *table);
+static SidecarOutcome write_row(const SidecarTable *table, const SidecarColumns *columns,
+								SidecarRule rule, SidecarRow *row);
+static bool is_stored(const SidecarTable *table, const SidecarColumns *columns, const SidecarRow *row);
+static uint64 execute(KeptPlan *plan, int expected, const SidecarColumns *columns, const SidecarRow *row);
+static KeptPlan *get_plan(const SidecarTable *table, SidecarStatement statement, SidecarRule rule,
+						  const SidecarColumns *columns, const Bitmapset *given);
+static KeptPlan *find_plan(const SidecarTable *table, SidecarStatement statement, SidecarRule rule,
+						   const SidecarColumns *columns, const Bitmapset *given);
+static KeptPlan *keep_plan(const SidecarTable *table, SidecarStatement statement, SidecarRule rule,
+						   const SidecarColumns *columns, const Bitmapset *given, const char *sql);
+static void retire_plan(KeptPlan *plan);
+static void free_plan(KeptPlan *plan);
+static bool write_chunk(const SidecarStore *store, SidecarStatement statement, SidecarRule rule,
+						SidecarRow **rows, int nrows);
+static bool match_written(SidecarRow **rows, int nrows);
+static Tuplestorestate *make_chunk(const SidecarStore *store, SidecarRow **rows, int nrows);
+static Bitmapset *all_given(SidecarRow **rows, int nrows);
+
+/*
+ * Stores a row that was checked; tells what became of it.
+ *
+ * Records that are sent again are seldom alone.  A role whose last record was
+ * stored already has the next one looked for first, which takes no row lock,
+ * writes no WAL and needs no transaction id.
+ */
+SidecarOutcome
+sidecar_store_row(const SidecarTable *table, const SidecarColumns *columns,
+				  SidecarRule rule, SidecarRow *row)
+{
+	SidecarBinding *binding = table->binding;
+	SidecarOutcome outcome = SIDECAR_PENDING;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+
+	/* nobody gets an answer by that who may not write */
+	if (binding->replayer == GetUserId() && row->time_given && !XactReadOnly && may_write(table) &&
+		is_stored(table, columns, row))
+		outcome = SIDECAR_UNCHANGED;
+	else
+		outcome = write_row(table, columns, rule, row);
+
+	/*
+	 * The statement has locked the row that it left alone, so what we see now
+	 * is what it decided upon; or a trigger has kept the record away.
+	 */
+	if (outcome == SIDECAR_PENDING)
+		outcome = is_stored(table, columns, row) ? SIDECAR_UNCHANGED : SIDECAR_SKIPPED;
+	binding->replayer = outcome == SIDECAR_UNCHANGED ? GetUserId() : InvalidOid;
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
+	return outcome;
+}
+
+/*
+ * True of a role that may insert and update whole rows.  Others are told by the
+ * statement what they may not.
+ */
+static bool
+may_write(const SidecarTable *table)
+{
+	return pg_class_aclmask(RelationGetRelid(table->rel), GetUserId(),
+							ACL_INSERT | ACL_UPDATE, ACLMASK_ALL) == (ACL_INSERT | ACL_UPDATE);
+}
+
+/*
+ * True of a table with triggers that see a row before it is inserted, and may
+ * change it.
+ */
+static bool
+has_insert_triggers(const SidecarTable *table)
+{
+	return table->rel->trigdesc != NULL && table->rel->trigdesc->trig_insert_before_row;
+}
+
+/*
+ * Runs the statements that write a row, until one has; PENDING: none has.
+ */
+static SidecarOutcome
+write_row(const SidecarTable *table, const SidecarColumns *columns, SidecarRule rule, SidecarRow *row)
+{
+	SidecarStatement statements[2];
+	int			n = 0;
+
+	/*
+	 * What has another time need not be compared, and the comparison is what
+	 * makes a statement slow to start.  A trigger would be called twice.
+	 */
+	if (!sidecar_returns_xmax(table))
+		statements[n++] = SIDECAR_IF_NEW;
+	else if (rule == SIDECAR_OVERWRITE && !has_insert_triggers(table))
+		statements[n++] = SIDECAR_IF_OTHER_TIME;
+	statements[n++] = SIDECAR_BY_RULE;
+
+	for (int i = 0; i < n; i++)
+	{
+		KeptPlan   *plan = get_plan(table, statements[i], rule, columns, row->given);
+
+		if (execute(plan, SPI_OK_INSERT_RETURNING, columns, row) == 1)
+		{
+			bool		isnull;
+			Datum		is_new = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+
+			return DatumGetBool(is_new) ? SIDECAR_INSERTED : SIDECAR_UPDATED;
+		}
+	}
+	return SIDECAR_PENDING;
+}
+
+/*
+ * True if the stored row says all that is given.
+ */
+static bool
+is_stored(const SidecarTable *table, const SidecarColumns *columns, const SidecarRow *row)
+{
+	Bitmapset  *given = row->given;
+
+	/* that it is of now was not given */
+	if (!row->time_given)
+		given = bms_del_member(bms_copy(given), columns->time);
+
+	/* the key alone: it is stored if there is a row */
+	return execute(get_plan(table, SIDECAR_COMPARE, SIDECAR_OVERWRITE, columns, given),
+				   SPI_OK_SELECT, columns, row) == 1;
+}
+
+/*
+ * Executes a plan, which must end with the SPI code expected, and returns the
+ * number of rows it gave.
+ */
+static uint64
+execute(KeptPlan *plan, int expected, const SidecarColumns *columns, const SidecarRow *row)
+{
+	char	   *nulls = palloc(columns->n);
+	volatile int ret = 0;
+
+	for (int i = 0; i < columns->n; i++)
+		nulls[i] = row->nulls[i] ? 'n' : ' ';
+
+	/* user code may run in it, and come back here and take another's place */
+	plan->running++;
+	PG_TRY();
+	{
+		ret = SPI_execute_plan(plan->plan, row->values, nulls, false, 0);
+	}
+	PG_FINALLY();
+	{
+		plan->running--;
+		if (plan->retired && plan->running == 0)
+			free_plan(plan);
+	}
+	PG_END_TRY();
+	if (ret != expected)
+		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(ret));
+	return SPI_processed;
+}
+
+/*
+ * The plan of a statement on a row of which these columns are given.
+ */
+static KeptPlan *
+get_plan(const SidecarTable *table, SidecarStatement statement, SidecarRule rule,
+		 const SidecarColumns *columns, const Bitmapset *given)
+{
+	KeptPlan   *plan = find_plan(table, statement, rule, columns, given);
+	char	   *sql;
+
+	if (plan != NULL && plan->changes == sidecar_changes())
+		return plan;
+
+	/*
+	 * Something has changed, and mostly it was something else.  But
+	 * PostgreSQL replans by names, so a plan whose names are another table's
+	 * now must not be executed.
+	 */
+	sql = sidecar_deparse_row(table, statement, rule, columns, given);
+	if (plan != NULL && strcmp(plan->sql, sql) == 0)
+	{
+		plan->changes = sidecar_changes();
+		return plan;
+	}
+	if (plan != NULL)
+		retire_plan(plan);
+	return keep_plan(table, statement, rule, columns, given, sql);
+}
+
+/*
+ * The kept plan, which becomes the first; NULL if there is none.
+ */
+static KeptPlan *
+find_plan(const SidecarTable *table, SidecarStatement statement, SidecarRule rule,
+		  const SidecarColumns *columns, const Bitmapset *given)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &plans)
+	{
+		KeptPlan   *plan = dlist_container(KeptPlan, node, iter.cur);
+
+		if (plan->sidecar == RelationGetRelid(table->rel) && plan->function == columns->function &&
+			plan->statement == statement && plan->rule == rule && bms_equal(plan->given, given))
+		{
+			dlist_move_head(&plans, &plan->node);
+			return plan;
+		}
+	}
+	return NULL;
+}
+
+/*
+ * Prepares a statement and keeps its plan, in the place of the one that was not
+ * used for longest, if there are too many.
+ */
+static KeptPlan *
+keep_plan(const SidecarTable *table, SidecarStatement statement, SidecarRule rule,
+		  const SidecarColumns *columns, const Bitmapset *given, const char *sql)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "sidecar plan",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	KeptPlan   *plan = palloc0(sizeof(KeptPlan));
+	Oid		   *types = palloc(sizeof(Oid) * columns->n);
+
+	plan->context = context;
+	plan->sidecar = RelationGetRelid(table->rel);
+	plan->function = columns->function;
+	plan->statement = statement;
+	plan->rule = rule;
+	plan->given = bms_copy(given);
+	plan->sql = pstrdup(sql);
+	plan->changes = sidecar_changes();
+	for (int i = 0; i < columns->n; i++)
+		types[i] = columns->columns[i]->given_type;
+	MemoryContextSwitchTo(old);
+
+	plan->plan = SPI_prepare_cursor(sql, columns->n, types, CURSOR_OPT_GENERIC_PLAN);
+	if (plan->plan == NULL)
+		elog(ERROR, "SPI_prepare_cursor failed: %s", SPI_result_code_string(SPI_result));
+	if (SPI_keepplan(plan->plan) != 0)
+		elog(ERROR, "SPI_keepplan failed");
+
+	/* from here on nothing fails that would leave half of it behind */
+	MemoryContextSetParent(context, CacheMemoryContext);
+	dlist_push_head(&plans, &plan->node);
+	nplans++;
+	if (nplans > MAX_PLANS)
+		retire_plan(dlist_tail_element(KeptPlan, node, &plans));
+	return plan;
+}
+
+/*
+ * Takes a plan out of those that are found.
+ */
+static void
+retire_plan(KeptPlan *plan)
+{
+	dlist_delete(&plan->node);
+	nplans--;
+	plan->retired = true;
+	if (plan->running == 0)
+		free_plan(plan);
+}
+
+static void
+free_plan(KeptPlan *plan)
+{
+	SPI_freeplan(plan->plan);
+	MemoryContextDelete(plan->context);
+}
+
+/*
+ * What a chunk's rows are like: the columns as they are given, where a row
+ * stands, and whether its time was given.
+ */
+TupleDesc
+sidecar_chunk_desc(const SidecarColumns *columns)
+{
+	TupleDesc	desc = CreateTemplateTupleDesc(columns->n + 2);
+
+	for (int i = 0; i < columns->n; i++)
+		TupleDescInitEntry(desc, (AttrNumber) (i + 1), columns->columns[i]->name,
+						   columns->columns[i]->given_type, columns->columns[i]->given_typmod, 0);
+	TupleDescInitEntry(desc, (AttrNumber) (columns->n + 1), SIDECAR_CHUNK_POSITION, INT8OID, -1, 0);
+	TupleDescInitEntry(desc, (AttrNumber) (columns->n + 2), SIDECAR_CHUNK_TIME_GIVEN, BOOLOID, -1, 0);
+	return BlessTupleDesc(desc);
+}
+
+/*
+ * Writes rows, whose keys differ, by the statements for that, and tells in each
+ * what became of it: PENDING if it was left alone.  Rows that are in key order
+ * are locked in key order.  Whatever fails is raised.
+ *
+ * Returns false if it cannot be told which of the rows were written, for want of
+ * a key that is as it was sent: then they have to be written by fewer.
+ */
+bool
+sidecar_write_rows(const SidecarStore *store, SidecarRule rule, SidecarRow **rows, int nrows)
+{
+	SidecarRow **left = palloc(sizeof(SidecarRow *) * nrows);
+	int			nleft = 0;
+
+	if (sidecar_returns_xmax(store->table))
+		return write_chunk(store, SIDECAR_BY_RULE, rule, rows, nrows);
+	if (!write_chunk(store, SIDECAR_IF_NEW, rule, rows, nrows))
+		return false;
+	for (int i = 0; i < nrows; i++)
+	{
+		if (rows[i]->outcome == SIDECAR_PENDING)
+			left[nleft++] = rows[i];
+	}
+	return nleft == 0 || write_chunk(store, SIDECAR_BY_RULE, rule, left, nleft);
+}
+
+static bool
+write_chunk(const SidecarStore *store, SidecarStatement statement, SidecarRule rule,
+			SidecarRow **rows, int nrows)
+{
+	Tuplestorestate *chunk = make_chunk(store, rows, nrows);
+	bool		matched;
+
+	sidecar_run_chunk(store,
+					  sidecar_deparse_chunk(store->table, statement, rule, &store->columns,
+											all_given(rows, nrows)),
+					  SPI_OK_INSERT_RETURNING, chunk, nrows);
+	matched = match_written(rows, nrows);
+	SPI_freetuptable(SPI_tuptable);
+	tuplestore_end(chunk);
+	return matched;
+}
+
+/*
+ * Notes in each row whether the statement that has just run inserted or updated
+ * it.  What it returned comes in the order in which it went in.
+ */
+static bool
+match_written(SidecarRow **rows, int nrows)
+{
+	TupleDesc	desc = SPI_tuptable->tupdesc;
+	bool		all = SPI_processed == (uint64) nrows;
+	int			r = 0;
+
+	for (uint64 i = 0; i < SPI_processed; i++, r++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		bool		isnull;
+		Datum		is_new = SPI_getbinval(tuple, desc, 1, &isnull);
+		Datum		key = SPI_getbinval(tuple, desc, 2, &isnull);
+
+		/*
+		 * If all were written they are told by their places, whatever
+		 * triggers have made of the keys; else by the keys, as the column
+		 * compares them.
+		 */
+		while (!all && r < nrows &&
+			   !DatumGetBool(DirectFunctionCall2Coll(texteq, TupleDescAttr(desc, 1)->attcollation,
+													 rows[r]->values[0], key)))
+			r++;
+		if (r == nrows)
+			return false;
+		rows[r]->outcome = DatumGetBool(is_new) ? SIDECAR_INSERTED : SIDECAR_UPDATED;
+	}
+	return true;
+}
+
+/*
+ * Finds, by one query for all, the rows that the stored row says already: they
+ * become UNCHANGED; and returns the positions of those that have no master.
+ *
+ * "written" is true when a statement has been run on the rows, and has left them
+ * alone.
+ */
+Bitmapset  *
+sidecar_look_up_rows(const SidecarStore *store, SidecarRule rule,
+					 SidecarRow **rows, int nrows, bool written)
+{
+	Tuplestorestate *chunk = make_chunk(store, rows, nrows);
+	Bitmapset  *orphans = NULL;
+
+	/* now() is news, unless the rule has kept it out, or does */
+	bool		now_is_news = !written && rule != SIDECAR_FILL;
+
+	sidecar_run_chunk(store,
+					  sidecar_deparse_look_up(store->table, &store->columns, all_given(rows, nrows),
+											  now_is_news, store->look_for_masters),
+					  SPI_OK_SELECT, chunk, nrows);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		bool		isnull;
+		int			position = (int) DatumGetInt64(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 1, &isnull));
+
+		if (DatumGetBool(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 2, &isnull)))
+			orphans = bms_add_member(orphans, position);
+		else
+			rows[position]->outcome = SIDECAR_UNCHANGED;
+	}
+	SPI_freetuptable(SPI_tuptable);
+	tuplestore_end(chunk);
+	return orphans;
+}
+
+/*
+ * Runs a statement over a chunk, which must end with the SPI code expected.
+ *
+ * It is planned each time, for the tables as they have become meanwhile; a
+ * thousand rows are worth that.  If it fails, the caller who survives that
+ * unregisters the chunk, before its memory goes.
+ */
+void
+sidecar_run_chunk(const SidecarStore *store, const char *sql, int expected,
+				  Tuplestorestate *chunk, int nrows)
+{
+	/* SPI keeps the list of such relations in whatever context is current */
+	MemoryContext old = MemoryContextSwitchTo(store->spi_context);
+	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
+	int			ret;
+
+	enr->md.name = SIDECAR_CHUNK_NAME;
+	enr->md.reliddesc = InvalidOid;
+	enr->md.tupdesc = store->desc;
+	enr->md.enrtype = ENR_NAMED_TUPLESTORE;
+	enr->md.enrtuples = nrows;
+	enr->reldata = chunk;
+	ret = SPI_register_relation(enr);
+	MemoryContextSwitchTo(old);
+	if (ret != SPI_OK_REL_REGISTER)
+		elog(ERROR, "SPI_register_relation failed: %s", SPI_result_code_string(ret));
+	ret = SPI_execute(sql, false, 0);
+	if (ret != expected)
+		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(ret));
+	(void) SPI_unregister_relation(SIDECAR_CHUNK_NAME);
+	pfree(enr);
+}
+
+/*
+ * The rows as a chunk.
+ */
+static Tuplestorestate *
+make_chunk(const SidecarStore *store, SidecarRow **rows, int nrows)
+{
+	Tuplestorestate *chunk = tuplestore_begin_heap(true, false, work_mem);
+	int			n = store->columns.n;
+	Datum	   *values = palloc(sizeof(Datum) * (n + 2));
+	bool	   *nulls = palloc(sizeof(bool) * (n + 2));
+
+	for (int i = 0; i < nrows; i++)
+	{
+		memcpy(values, rows[i]->values, sizeof(Datum) * n);
+		memcpy(nulls, rows[i]->nulls, sizeof(bool) * n);
+		values[n] = Int64GetDatum(i);
+		values[n + 1] = BoolGetDatum(rows[i]->time_given);
+		nulls[n] = nulls[n + 1] = false;
+		tuplestore_putvalues(chunk, store->desc, values, nulls);
+	}
+	pfree(values);
+	pfree(nulls);
+	return chunk;
+}
+
+/*
+ * The columns that any of the rows gives.
+ */
+static Bitmapset *
+all_given(SidecarRow **rows, int nrows)
+{
+	Bitmapset  *given = NULL;
+
+	for (int i = 0; i < nrows; i++)
+		given = bms_add_members(given, rows[i]->given);
+	return given;
+}
