@@ -54,7 +54,7 @@ static Record *read_records(Jsonb *input, const SidecarEntity *entity, SidecarRu
 static void put_record(ReturnSetInfo *rsinfo, const Record *record);
 static Batch *begin_batch(const SidecarEntity *entity);
 static void describe_columns(Batch *batch, const SidecarEntity *entity);
-static bool may_look_for(Oid master);
+static bool may_look_for(Oid master, AttrNumber key);
 static int	compare_records(const void *a, const void *b);
 static char *record_key(JsonbValue *json, const char *key);
 static void store_chunk(Batch *batch, Record **records, int nrecords);
@@ -247,7 +247,7 @@ begin_batch(const SidecarEntity *entity)
 	LockRelationOid(store->table->binding->master, AccessShareLock);
 	describe_columns(batch, entity);
 	store->desc = sidecar_chunk_desc(&store->columns);
-	store->look_for_masters = may_look_for(store->table->binding->master);
+	store->look_for_masters = may_look_for(store->table->binding->master, store->table->binding->master_key);
 	sidecar_begin_conversion(&batch->converter, store->table, store);
 	return batch;
 }
@@ -289,10 +289,11 @@ describe_columns(Batch *batch, const SidecarEntity *entity)
  * writes that fail.
  */
 static bool
-may_look_for(Oid master)
+may_look_for(Oid master, AttrNumber key)
 {
 	return sidecar_schema_aclcheck(get_rel_namespace(master), GetUserId(), ACL_USAGE) == ACLCHECK_OK &&
-		pg_class_aclcheck(master, GetUserId(), ACL_SELECT) == ACLCHECK_OK &&
+		(pg_class_aclcheck(master, GetUserId(), ACL_SELECT) == ACLCHECK_OK ||
+		 pg_attribute_aclcheck(master, key, GetUserId(), ACL_SELECT) == ACLCHECK_OK) &&
 		check_enable_rls(master, InvalidOid, true) != RLS_ENABLED;
 }
 
