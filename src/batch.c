@@ -120,6 +120,7 @@ upsert_many(FunctionCallInfo fcinfo, const char *label)
 	Record	   *records;
 	int			nrecords;
 
+	/* not STRICT, because on_conflict may be NULL */
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -147,6 +148,7 @@ read_records(Jsonb *input, const SidecarEntity *entity, SidecarRule rule, int *n
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("records must be a JSON array of objects, or one object")));
 	*nrecords = many ? (int) JB_ROOT_COUNT(input) : 1;
+	/* a million records are more than a palloc takes */
 	records = MemoryContextAllocExtended(CurrentMemoryContext, sizeof(Record) * Max(*nrecords, 1),
 										 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	if (many)
@@ -161,6 +163,7 @@ read_records(Jsonb *input, const SidecarEntity *entity, SidecarRule rule, int *n
 		record->position = i;
 		record->entity = entity;
 		record->rule = rule;
+		/* what now() is for all of them */
 		record->time = GetCurrentTransactionStartTimestamp();
 		if (many)
 			(void) JsonbIteratorNext(&it, &record->json, true);
@@ -208,6 +211,7 @@ sidecar_store_records(const SidecarEntity *entity, Record *records, int nrecords
 		records[i].key = record_key(&records[i].json, entity->key);
 		order[i] = &records[i];
 	}
+	/* rows are locked in this order by every batch */
 	qsort(order, nrecords, sizeof(Record *), compare_records);
 
 	if (SPI_connect() != SPI_OK_CONNECT)
@@ -244,6 +248,7 @@ begin_batch(const SidecarEntity *entity)
 	/* open to the end: what user code runs on the way cannot alter it */
 	store->table = sidecar_open(entity, RowExclusiveLock);
 	sidecar_require_master(store->table);
+	/* it is named when missing masters are looked for */
 	LockRelationOid(store->table->binding->master, AccessShareLock);
 	describe_columns(batch, entity);
 	store->desc = sidecar_chunk_desc(&store->columns);
@@ -269,6 +274,7 @@ describe_columns(Batch *batch, const SidecarEntity *entity)
 	(void) sidecar_column(table, SIDECAR_COL_SOURCE);
 
 	columns->columns = palloc(sizeof(SidecarColumn *) * desc->natts);
+	/* where the statements expect it, wherever the table has it */
 	columns->columns[columns->n++] = sidecar_describe_column(sidecar_column(table, entity->key));
 	for (int i = 0; i < desc->natts; i++)
 	{
@@ -278,6 +284,7 @@ describe_columns(Batch *batch, const SidecarEntity *entity)
 			continue;
 		if (strcmp(NameStr(att->attname), SIDECAR_COL_TIME) == 0)
 			columns->time = columns->n;
+		/* a column that is not given takes its default, not NULL */
 		if (att->atthasdef && att->attgenerated == '\0')
 			batch->defaulted = bms_add_member(batch->defaulted, columns->n);
 		columns->columns[columns->n++] = sidecar_describe_column(att);
@@ -291,6 +298,7 @@ describe_columns(Batch *batch, const SidecarEntity *entity)
 static bool
 may_look_for(Oid master, AttrNumber key)
 {
+	/* with row security a master could be there and not be seen */
 	return sidecar_schema_aclcheck(get_rel_namespace(master), GetUserId(), ACL_USAGE) == ACLCHECK_OK &&
 		(pg_class_aclcheck(master, GetUserId(), ACL_SELECT) == ACLCHECK_OK ||
 		 pg_attribute_aclcheck(master, key, GetUserId(), ACL_SELECT) == ACLCHECK_OK) &&
@@ -308,6 +316,7 @@ compare_records(const void *a, const void *b)
 	int			order;
 
 	if (left->key == NULL || right->key == NULL)
+		/* what has no key is rejected whenever its turn comes */
 		order = (left->key != NULL) - (right->key != NULL);
 	else
 		order = strcmp(left->key, right->key);
@@ -331,6 +340,7 @@ record_key(JsonbValue *json, const char *key)
 	{
 		case jbvString:
 			return pnstrdup(value.val.string.val, value.val.string.len);
+			/* an export that takes a key of digits for a number */
 		case jbvNumeric:
 			return DatumGetCString(DirectFunctionCall1(numeric_out,
 													   NumericGetDatum(value.val.numeric)));
@@ -361,6 +371,7 @@ store_chunk(Batch *batch, Record **records, int nrecords)
 		{
 			if (i < nround && same_statement(batch, round[i], round[start]))
 				continue;
+			/* the rest of the round needs another statement */
 			store_run(batch, round + start, i - start);
 			start = i;
 		}
@@ -380,9 +391,11 @@ first_round(Record **records, int nrecords, Record **round)
 
 	for (int i = 0; i < nrecords; i++)
 	{
+		/* it could not be converted */
 		if (records[i]->outcome != SIDECAR_PENDING)
 			continue;
 		if (last != NULL && strcmp(last->key, records[i]->key) == 0)
+			/* its turn comes when the one before it is stored */
 			last->next = records[i];
 		else
 			round[nround++] = records[i];
@@ -433,6 +446,7 @@ store_run(Batch *batch, Record **records, int nrecords)
 	Record	  **left = palloc(sizeof(Record *) * nrecords);
 	int			nleft = 0;
 
+	/* a single record that fails would be rejected with a poorer reason */
 	if (nrecords > 1 && batch->write_first && write_together(batch, records, nrecords))
 	{
 		/* records are being sent again: the next ones are looked up */
@@ -474,6 +488,7 @@ look_up(Batch *batch, Record **records, int nrecords)
 	found = orphans != NULL;
 	while ((i = bms_next_member(orphans, i)) >= 0)
 	{
+		/* all of its key: a master does not come in between */
 		for (Record *record = records[i]; record != NULL; record = record->next)
 			reject_orphan(batch, record);
 	}
@@ -521,6 +536,11 @@ write_records(Batch *batch, Record **records, int nrecords)
 			store_run(batch, &records[0]->next, 1);
 		return;
 	}
+
+	/*
+	 * a thousand records and one bad one: ten failed statements, not a
+	 * thousand
+	 */
 	write_records(batch, records, half);
 	write_records(batch, records + half, nrecords - half);
 }
@@ -538,6 +558,7 @@ write_together(Batch *batch, Record **records, int nrecords)
 		rows[i] = &records[i]->row;
 	if (!try_to_write(batch, records, nrecords, rows))
 	{
+		/* what it says of some was rolled back */
 		for (int i = 0; i < nrecords; i++)
 			rows[i]->outcome = SIDECAR_PENDING;
 		return false;
@@ -562,6 +583,7 @@ try_to_write(Batch *batch, Record **records, int nrecords, SidecarRow **rows)
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
+		/* by rule: all of them have the same */
 		written = sidecar_write_rows(&batch->store, records[0]->rule, rows, nrecords);
 		if (written)
 			ReleaseCurrentSubTransaction();
@@ -574,6 +596,7 @@ try_to_write(Batch *batch, Record **records, int nrecords, SidecarRow **rows)
 
 		/* SPI's list of relations outlives the sub-transaction */
 		(void) SPI_unregister_relation(SIDECAR_CHUNK_NAME);
+		/* of several it is not known which */
 		written = nrecords == 1;
 		if (written)
 			sidecar_reject(batch->context, records[0], edata, NULL);
@@ -602,6 +625,7 @@ tell_rest(Batch *batch, Record **records, int nrecords, SidecarRow **rows)
 	}
 	if (nleft > 0)
 		(void) sidecar_look_up_rows(&batch->store, records[0]->rule, left, nleft, true);
+	/* neither written, nor what is stored: somebody kept it away */
 	for (int i = 0; i < nleft; i++)
 	{
 		if (left[i]->outcome == SIDECAR_PENDING)

@@ -75,8 +75,13 @@ static const struct
 typedef struct Candidate
 {
 	Oid			relid;
-	int			rank;			/* 2: the default name in the default schema;
-								 * 1: that schema; 0: another one */
+	enum
+	{
+		RANK_MISFIT,
+		RANK_ELSEWHERE,
+		RANK_DEFAULT_SCHEMA,
+		RANK_DEFAULT_NAME
+	}			rank;			/* what claim it has */
 	SidecarError *misfit;		/* why its columns are not those of a sidecar */
 } Candidate;
 
@@ -95,6 +100,9 @@ static Oid	extension_schema(void);
 static Oid	trigger_function(const SidecarEntity *entity, Oid schema);
 static List *tables_with_trigger(Oid function);
 static void choose_sidecar(SidecarBinding *binding, Oid function);
+static bool look_at_candidate(Oid relid, const SidecarEntity *entity, Candidate *one);
+static SidecarError *two_claim(const SidecarEntity *entity, Oid one, Oid other);
+static SidecarError *none_claims(const SidecarBinding *binding, Oid distrusted);
 static List *trusted_tables(List *tables, Oid function, Oid *distrusted);
 static bool is_shard(Oid relid);
 static SidecarError *misfit(Relation rel, const SidecarEntity *entity);
@@ -150,6 +158,7 @@ sidecar_lookup(const SidecarEntity *entity)
 		/* somebody further up may be using the old one */
 		if (*kept != NULL)
 			MemoryContextSetParent((*kept)->context, TopTransactionContext);
+		/* it is whole, and ours: nothing from here on can fail */
 		MemoryContextSetParent(binding->context, CacheMemoryContext);
 		*kept = binding;
 	}
@@ -186,10 +195,13 @@ sidecar_open(const SidecarEntity *entity, LOCKMODE lockmode)
 				break;
 			table_close(table->rel, lockmode);
 		}
+		/* the error of a binding without a table tells why there is none */
 		if (!OidIsValid(table->binding->sidecar))
 			sidecar_raise(table->binding->error);
+		/* NULL if it was dropped while we waited: then look again */
 		table->rel = try_table_open(table->binding->sidecar, lockmode);
 	}
+	/* there is a table, but its columns, or its master's, cannot be used */
 	if (table->binding->error != NULL)
 		sidecar_raise(table->binding->error);
 	return table;
@@ -217,6 +229,7 @@ sidecar_require_master(const SidecarTable *table)
 	if (OidIsValid(table->binding->master))
 		return;
 
+	/* a master that is there needs only to be attached */
 	schema = get_namespace_oid(SIDECAR_SCHEMA, true);
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -339,6 +352,7 @@ sidecar_is_trusted(const SidecarEntity *entity, Oid role)
 {
 	Oid			function = trigger_function(entity, extension_schema());
 
+	/* superusers have every right, and owners of the database this one */
 	return OidIsValid(function) &&
 		sidecar_proc_aclcheck(function, role, ACL_EXECUTE) == ACLCHECK_OK;
 }
@@ -354,7 +368,10 @@ sidecar_is_trusted(const SidecarEntity *entity, Oid role)
 Datum
 sidecar_entity_bindings(PG_FUNCTION_ARGS)
 {
-	static const Oid columns[] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, REGCLASSOID, REGCLASSOID, TEXTOID};
+	static const Oid columns[] = {
+		TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
+		REGCLASSOID, REGCLASSOID, TEXTOID
+	};
 	ReturnSetInfo *rsinfo = sidecar_begin_rows(fcinfo, 0, NULL, lengthof(columns), columns);
 
 	for (int i = 0; i < SIDECAR_ENTITIES; i++)
@@ -394,9 +411,11 @@ sidecar_problem(const SidecarBinding *binding)
 {
 	const SidecarError *error = binding->error;
 
+	/* absence is what sidecar_install() is for, and what objects tell */
 	if (error == NULL || error->is_absence)
 		return NULL;
-	return psprintf("%s%s%s", error->message, error->detail ? ": " : "", error->detail ? error->detail : "");
+	return error->detail == NULL ? error->message :
+		psprintf("%s: %s", error->message, error->detail);
 }
 
 /*
@@ -419,6 +438,7 @@ read_binding(const SidecarEntity *entity)
 	/* before we look: what changes while we do makes the next one look again */
 	binding->generation = changes;
 	binding->schema = extension_schema();
+	/* by its name in our schema, where a migration may not have put another */
 	function = trigger_function(entity, binding->schema);
 	choose_sidecar(binding, function);
 	if (OidIsValid(binding->sidecar))
@@ -465,6 +485,7 @@ extension_schema(void)
 															   Anum_pg_extension_extversion,
 															   RelationGetDescr(rel), &isnull));
 
+		/* between the installation of files and ALTER EXTENSION UPDATE */
 		if (strcmp(version, SIDECAR_VERSION) != 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -507,6 +528,7 @@ tables_with_trigger(Oid function)
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
+	/* what depends on the function, by the index for that: triggers do */
 	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber, F_OIDEQ,
 				ObjectIdGetDatum(ProcedureRelationId));
 	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber, F_OIDEQ,
@@ -529,8 +551,9 @@ tables_with_trigger(Oid function)
 		{
 			Form_pg_trigger trig = (Form_pg_trigger) GETSTRUCT(trigger_tuple);
 
-			if (!OidIsValid(trig->tgparentid) &&
-				TRIGGER_FOR_ROW(trig->tgtype) && TRIGGER_FOR_BEFORE(trig->tgtype) && TRIGGER_FOR_UPDATE(trig->tgtype))
+			/* of another kind the function only raises an error */
+			if (!OidIsValid(trig->tgparentid) && TRIGGER_FOR_ROW(trig->tgtype) &&
+				TRIGGER_FOR_BEFORE(trig->tgtype) && TRIGGER_FOR_UPDATE(trig->tgtype))
 				tables = list_append_unique_oid(tables, trig->tgrelid);
 		}
 		systable_endscan(trigger_scan);
@@ -538,6 +561,7 @@ tables_with_trigger(Oid function)
 	systable_endscan(scan);
 	table_close(trigger, AccessShareLock);
 	table_close(depend, AccessShareLock);
+	/* so that of two the error always names the same one first */
 	list_sort(tables, list_oid_cmp);
 	return tables;
 }
@@ -555,62 +579,102 @@ static void
 choose_sidecar(SidecarBinding *binding, Oid function)
 {
 	const SidecarEntity *entity = binding->entity;
-	Oid			default_schema = get_namespace_oid(SIDECAR_SCHEMA, true);
 	Oid			distrusted = InvalidOid;
 	List	   *tables = trusted_tables(tables_with_trigger(function), function, &distrusted);
-	Candidate	best = {.relid = InvalidOid,.rank = -1};
+	Candidate	best = {.relid = InvalidOid};
 	Candidate	rival = {.relid = InvalidOid};
 	ListCell   *lc;
 
 	foreach(lc, tables)
 	{
-		Relation	rel = try_table_open(lfirst_oid(lc), AccessShareLock);
 		Candidate	one;
 
-		if (rel == NULL)
-			continue;			/* dropped since we looked */
-		one.relid = RelationGetRelid(rel);
-		one.rank = RelationGetNamespace(rel) != default_schema ? 0 :
-			strcmp(RelationGetRelationName(rel), entity->sidecar) == 0 ? 2 : 1;
-		one.misfit = misfit(rel, entity);
-		table_close(rel, AccessShareLock);
-
-		/* by rank, but what does not fit comes last, unless it is the default */
-		if (one.misfit != NULL && one.rank < 2)
-			one.rank = -1;
+		if (!look_at_candidate(lfirst_oid(lc), entity, &one))
+			continue;
 		if (!OidIsValid(best.relid) || one.rank > best.rank)
 		{
+			/* what came before is no rival: it has less of a claim */
 			best = one;
 			rival.relid = InvalidOid;
 		}
-		else if (one.rank == best.rank && one.rank >= 0)
+		else if (one.rank == best.rank && one.misfit == NULL)
 			rival = one;
 	}
 	if (OidIsValid(rival.relid))
-		binding->error = sidecar_error(ERRCODE_DUPLICATE_OBJECT,
-									   psprintf("two tables claim to be the sidecar table of entity \"%s\"", entity->label),
-									   psprintf("Both %s and %s have a trigger that calls %s(), and neither is %s.%s.",
-												sidecar_relation_sql(best.relid), sidecar_relation_sql(rival.relid),
-												entity->trigger_function, SIDECAR_SCHEMA, entity->sidecar),
-									   "Drop the trigger from the table that is not the sidecar.");
+		binding->error = two_claim(entity, best.relid, rival.relid);
 	else if (OidIsValid(best.relid))
 	{
 		binding->sidecar = best.relid;
 		binding->error = best.misfit;
 	}
 	else
-	{
-		binding->error = sidecar_error(ERRCODE_UNDEFINED_TABLE,
-									   psprintf("there is no sidecar table for entity \"%s\"", entity->label),
-									   OidIsValid(distrusted) ?
-									   psprintf("The owner of %s may not execute %s().", sidecar_relation_sql(distrusted), entity->trigger_function) :
-									   psprintf("No table has a trigger that calls %s().", entity->trigger_function),
-									   OidIsValid(distrusted) ?
-									   psprintf("If it shall be the sidecar table: GRANT EXECUTE ON FUNCTION %s.%s() TO its owner.",
-												quote_identifier(get_namespace_name(binding->schema)), entity->trigger_function) :
-									   SIDECAR_HINT_INSTALL);
-		binding->error->is_absence = !OidIsValid(distrusted);
-	}
+		binding->error = none_claims(binding, distrusted);
+}
+
+/*
+ * Tells what claim a table has; false if it has gone since we looked.
+ */
+static bool
+look_at_candidate(Oid relid, const SidecarEntity *entity, Candidate *one)
+{
+	Relation	rel = try_table_open(relid, AccessShareLock);
+
+	if (rel == NULL)
+		return false;
+	one->relid = relid;
+	one->misfit = misfit(rel, entity);
+	if (RelationGetNamespace(rel) != get_namespace_oid(SIDECAR_SCHEMA, true))
+		one->rank = RANK_ELSEWHERE;
+	else if (strcmp(RelationGetRelationName(rel), entity->sidecar) == 0)
+		one->rank = RANK_DEFAULT_NAME;
+	else
+		one->rank = RANK_DEFAULT_SCHEMA;
+
+	/* perhaps it has the trigger because it has an updated_at */
+	if (one->misfit != NULL && one->rank != RANK_DEFAULT_NAME)
+		one->rank = RANK_MISFIT;
+	table_close(rel, AccessShareLock);
+	return true;
+}
+
+static SidecarError *
+two_claim(const SidecarEntity *entity, Oid one, Oid other)
+{
+	return sidecar_error(ERRCODE_DUPLICATE_OBJECT,
+						 psprintf("two tables claim to be the sidecar table of entity \"%s\"",
+								  entity->label),
+						 psprintf("Both %s and %s have a trigger that calls %s(), "
+								  "and neither is %s.%s.",
+								  sidecar_relation_sql(one), sidecar_relation_sql(other),
+								  entity->trigger_function, SIDECAR_SCHEMA, entity->sidecar),
+						 "Drop the trigger from the table that is not the sidecar.");
+}
+
+/*
+ * distrusted is a table that lacks no more than a trusted owner, if there is
+ * one.
+ */
+static SidecarError *
+none_claims(const SidecarBinding *binding, Oid distrusted)
+{
+	const char *function = binding->entity->trigger_function;
+	char	   *message = psprintf("there is no sidecar table for entity \"%s\"",
+								   binding->entity->label);
+	SidecarError *error;
+
+	if (OidIsValid(distrusted))
+		return sidecar_error(ERRCODE_UNDEFINED_TABLE, message,
+							 psprintf("The owner of %s may not execute %s().",
+									  sidecar_relation_sql(distrusted), function),
+							 psprintf("If it shall be the sidecar table: "
+									  "GRANT EXECUTE ON FUNCTION %s.%s() TO its owner.",
+									  quote_identifier(get_namespace_name(binding->schema)),
+									  function));
+	error = sidecar_error(ERRCODE_UNDEFINED_TABLE, message,
+						  psprintf("No table has a trigger that calls %s().", function),
+						  SIDECAR_HINT_INSTALL);
+	error->is_absence = true;
+	return error;
 }
 
 /*
@@ -639,6 +703,7 @@ trusted_tables(List *tables, Oid function, Oid *distrusted)
 		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 		ReleaseSysCache(tuple);
 
+		/* a temporary table is seen by one session, and a view stores nothing */
 		if (!is_table || is_shard(relid))
 			continue;
 		if (sidecar_proc_aclcheck(function, owner, ACL_EXECUTE) == ACLCHECK_OK)
@@ -680,6 +745,7 @@ misfit(Relation rel, const SidecarEntity *entity)
 
 		if (att->attisdropped)
 			continue;
+		/* compared with the master's, by the operator of text */
 		if (strcmp(NameStr(att->attname), entity->key) == 0)
 		{
 			has_key = true;
@@ -711,6 +777,7 @@ bind_sidecar(SidecarBinding *binding, Relation rel, Oid function)
 	{
 		Trigger    *trigger = &rel->trigdesc->triggers[i];
 
+		/* whatever the trigger is called: it may have been renamed */
 		if (trigger->tgfoid == function)
 			binding->trigger_enabled = trigger->tgenabled == TRIGGER_FIRES_ON_ORIGIN ||
 				trigger->tgenabled == TRIGGER_FIRES_ALWAYS;
@@ -738,6 +805,7 @@ bind_master(SidecarBinding *binding, Relation rel)
 		HeapTuple	tuple;
 		Form_pg_constraint con;
 
+		/* a tenant's key of several columns says nothing of the key alone */
 		if (fk->nkeys != 1 || fk->conkey[0] != key || by_name)
 			continue;
 		tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(fk->conoid));
@@ -780,6 +848,7 @@ look_at_master(SidecarBinding *binding)
 		binding->error = sidecar_wrong_type(binding->master, (Form_pg_attribute) GETSTRUCT(tuple), TEXTOID);
 	ReleaseSysCache(tuple);
 
+	/* a master without it has no names to show, which is no error */
 	binding->name = get_attnum(binding->master, binding->entity->name);
 	if (binding->name != InvalidAttrNumber)
 	{
@@ -799,8 +868,10 @@ notice_triggers(void)
 {
 	while (nchanged > 0)
 	{
+		/* taken out before the look-up, which may hear of further changes */
 		HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(changed[--nchanged]));
 
+		/* what was dropped is no second table any more */
 		if (HeapTupleIsValid(tuple))
 		{
 			if (((Form_pg_class) GETSTRUCT(tuple))->relhastriggers)

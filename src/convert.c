@@ -60,6 +60,7 @@ sidecar_convert_records(Converter *converter, Record **records, int nrecords)
 {
 	volatile int i = 0;
 
+	/* no sub-transaction per record: those cost more than a conversion */
 	while (i < nrecords)
 	{
 		MemoryContext context = CurrentMemoryContext;
@@ -71,6 +72,7 @@ sidecar_convert_records(Converter *converter, Record **records, int nrecords)
 		{
 			for (; i < nrecords; i++)
 			{
+				/* a record may be as large as memory */
 				CHECK_FOR_INTERRUPTS();
 				convert_record(converter, records[i]);
 			}
@@ -105,6 +107,7 @@ prepare_populate(Converter *converter)
 	bool	   *nulls = palloc(sizeof(bool) * natts);
 	Node	   *call;
 
+	/* a row of NULLs, which an object's fields take the place of */
 	memset(nulls, true, sizeof(bool) * natts);
 	converter->nothing = HeapTupleGetDatum(heap_form_tuple(converter->desc, values, nulls));
 	fmgr_info(F_JSONB_POPULATE_RECORD, &converter->populate);
@@ -132,6 +135,7 @@ convert_record(Converter *converter, Record *record)
 	converter->populating = true;
 	populate(converter, record, &record->json);
 	converter->populating = false;
+	/* what the table would say, but naming the column */
 	sidecar_check_row(converter->columns, row);
 	sidecar_set_time(converter->columns, row, record->time);
 }
@@ -178,6 +182,7 @@ check_keys(const Converter *converter, Record *record)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("%s must not be null", key_name)));
+	/* an object, say: neither text nor a number */
 	if (record->key == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -216,6 +221,7 @@ populate(Converter *converter, Record *record, JsonbValue *json)
 	fcinfo->args[0].isnull = false;
 	fcinfo->args[1].value = JsonbPGetDatum(JsonbValueToJsonb(json));
 	fcinfo->args[1].isnull = false;
+	/* a composite datum: taken apart into columns */
 	header = DatumGetHeapTupleHeader(FunctionCallInvoke(fcinfo));
 	tuple.t_len = HeapTupleHeaderGetDatumLength(header);
 	ItemPointerSetInvalid(&tuple.t_self);
@@ -242,6 +248,7 @@ blame_field(Converter *converter, Record *record)
 		key.type = jbvString;
 		key.val.string.val = unconstify(char *, name);
 		key.val.string.len = (int) strlen(name);
+		/* a field that the record has not got cannot be to blame */
 		if (getKeyJsonValueFromContainer(record->json.val.binary.data, key.val.string.val,
 										 key.val.string.len, &value) == NULL)
 			continue;

@@ -72,10 +72,12 @@ sidecar_deparse_row(const SidecarTable *table, SidecarStatement statement, Sidec
 	initStringInfo(&source);
 	while ((c = bms_next_member(given, c)) >= 0)
 	{
+		/* by the column's number, whatever else is given: one list of types */
 		values[c] = psprintf("$%d", c + 1);
 		appendStringInfo(&source, "%s%s", source.len > 0 ? ", " : "VALUES (", values[c]);
 	}
 	appendStringInfoChar(&source, ')');
+	/* equality on the key, by which Citus finds the one shard to ask */
 	if (statement == SIDECAR_COMPARE)
 		return psprintf("SELECT FROM %s s WHERE s.%s" EQ "$1 AND %s",
 						sidecar_relation_sql(RelationGetRelid(table->rel)),
@@ -133,17 +135,25 @@ sidecar_deparse_look_up(const SidecarTable *table, const SidecarColumns *columns
 							 "CASE WHEN b.\"" SIDECAR_CHUNK_TIME_GIVEN "\" THEN b.%s END" : "b.%s",
 							 columns->columns[c]->name_sql);
 
-	/* OFFSET 0 makes each a look-up by the key's index, row by row */
+	/*
+	 * OFFSET 0 makes each a look-up by the key's index, row by row: the
+	 * planner knows nothing of a chunk, and would read the whole table for
+	 * one row.
+	 */
 	initStringInfo(&sql);
 	appendStringInfo(&sql,
-					 "SELECT b.\"" SIDECAR_CHUNK_POSITION "\", s.%s IS NULL FROM " SIDECAR_CHUNK_NAME " b "
-					 "LEFT JOIN LATERAL (SELECT * FROM %s s WHERE s.%s" EQ "b.%s OFFSET 0) s ON true ",
+					 "SELECT b.\"" SIDECAR_CHUNK_POSITION "\", s.%s IS NULL "
+					 "FROM " SIDECAR_CHUNK_NAME " b "
+					 "LEFT JOIN LATERAL (SELECT * FROM %s s "
+					 "WHERE s.%s" EQ "b.%s OFFSET 0) s ON true ",
 					 key, sidecar_relation_sql(binding->sidecar), key, key);
 	if (look_for_masters)
 	{
 		const char *master = sidecar_relation_sql(binding->master);
-		const char *master_key = quote_identifier(get_attname(binding->master, binding->master_key, false));
+		const char *master_key = quote_identifier(get_attname(binding->master,
+															  binding->master_key, false));
 
+		/* only for rows that are new: the others have had a master */
 		appendStringInfo(&sql,
 						 "LEFT JOIN LATERAL (SELECT m.%s FROM %s m WHERE s.%s IS NULL "
 						 "AND m.%s" EQ "b.%s OFFSET 0) m ON true "
@@ -233,6 +243,7 @@ append_condition(StringInfo sql, SidecarStatement statement, SidecarRule rule,
 		appendStringInfoString(sql, other_time);
 		return;
 	}
+	/* the time first: what differs in that need not be compared */
 	append_rule(sql, rule, columns, given);
 	appendStringInfo(sql, "(%s OR pg_catalog.record_image_ne(ROW(", other_time);
 	while ((c = bms_next_member(given, c)) >= 0)
@@ -272,17 +283,19 @@ append_rule(StringInfo sql, SidecarRule rule, const SidecarColumns *columns, con
 		case SIDECAR_OVERWRITE:
 			break;
 		case SIDECAR_NEWEST:
-			appendStringInfoString(sql, "(s." SIDECAR_COL_TIME " IS NULL OR EXCLUDED." SIDECAR_COL_TIME
-								   GE "s." SIDECAR_COL_TIME ") AND ");
+			/* of the same time it is not older: it may correct the stored row */
+			appendStringInfoString(sql, "(s." SIDECAR_COL_TIME " IS NULL "
+								   "OR EXCLUDED." SIDECAR_COL_TIME GE "s." SIDECAR_COL_TIME ") AND ");
 			break;
 		case SIDECAR_MOST_CONFIDENT:
 			/* a record without a score is less than any that has one */
 			appendStringInfoString(sql, scored ?
-								   "(s." SIDECAR_COL_SCORE " IS NULL OR EXCLUDED." SIDECAR_COL_SCORE
-								   GE "s." SIDECAR_COL_SCORE ") AND " :
+								   "(s." SIDECAR_COL_SCORE " IS NULL "
+								   "OR EXCLUDED." SIDECAR_COL_SCORE GE "s." SIDECAR_COL_SCORE ") AND " :
 								   "s." SIDECAR_COL_SCORE " IS NULL AND ");
 			break;
 		case SIDECAR_FILL:
+			/* if nothing is filled, source, score and time stay as well */
 			appendStringInfo(sql, "(%s) AND ", fillable.len > 0 ? fillable.data : "false");
 			break;
 	}

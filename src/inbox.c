@@ -122,6 +122,7 @@ sidecar_inbox_insert(PG_FUNCTION_ARGS)
 	if (TRIGGER_FIRED_AFTER(event) && TRIGGER_FIRED_FOR_STATEMENT(event) &&
 		TRIGGER_FIRED_BY_INSERT(event))
 	{
+		/* none: the statement has brought no row */
 		if (inbox != NULL)
 			store_rows(inbox);
 		return PointerGetDatum(NULL);
@@ -158,6 +159,7 @@ keep_row(Inbox *inbox, const TriggerData *trigdata)
 	ExecClearTuple(slot);
 	heap_deform_tuple(trigdata->tg_trigtuple, RelationGetDescr(trigdata->tg_relation),
 					  slot->tts_values, slot->tts_isnull);
+	/* in its row's turn, so that COPY can name the line */
 	row.values = slot->tts_values;
 	row.nulls = slot->tts_isnull;
 	sidecar_check_row(&inbox->columns, &row);
@@ -187,6 +189,7 @@ require_statement_trigger(Relation view, Oid function)
 		if (trigger->tgfoid == function && TRIGGER_FOR_AFTER(trigger->tgtype) &&
 			!TRIGGER_FOR_ROW(trigger->tgtype) && TRIGGER_FOR_INSERT(trigger->tgtype) &&
 			trigger->tgqual == NULL &&
+		/* as PostgreSQL decides whether it fires */
 			(trigger->tgenabled == TRIGGER_FIRES_ALWAYS ||
 			 trigger->tgenabled == (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA ?
 									TRIGGER_FIRES_ON_REPLICA : TRIGGER_FIRES_ON_ORIGIN)))
@@ -265,10 +268,12 @@ open_inbox(Relation view, const Trigger *trigger)
 	MemoryContext old = MemoryContextSwitchTo(context);
 	Inbox	   *inbox = palloc0(sizeof(Inbox));
 
+	/* all that may be refused is refused before a row is kept */
 	require_statement_trigger(view, trigger->tgfoid);
 	sidecar_require_master(table);
 	require_privileges(table);
 	inbox->context = context;
+	/* the statement's resource owner may go before the rows do */
 	inbox->owner = CurTransactionResourceOwner;
 	inbox->view = RelationGetRelid(view);
 	inbox->role = GetUserId();
@@ -334,6 +339,8 @@ begin_sort(TupleDesc desc, AttrNumber position)
 {
 	AttrNumber	keys[] = {1, position};
 	Oid			operators[] = {TextLessOperator, Int8LessOperator};
+
+	/* byte by byte: the order in which batches lock, too */
 	Oid			collations[] = {C_COLLATION_OID, InvalidOid};
 	bool		nulls_first[] = {false, false};
 
@@ -429,6 +436,7 @@ merge_rows(Inbox *inbox, TupleTableSlot *row, TupleTableSlot *next, Datum *value
 	while (tuplesort_gettupleslot(inbox->rows, true, true, next, NULL))
 	{
 		slot_getallattrs(next);
+		/* byte by byte, as they were sorted */
 		if (!datum_image_eq(next->tts_values[0], values[0], false, -1))
 		{
 			pfree(copied);
@@ -468,6 +476,7 @@ write_rows(const Inbox *inbox, Tuplestorestate *chunk, int nrows)
 	Bitmapset  *all = bms_add_range(NULL, 0, inbox->columns.n - 1);
 
 	CHECK_FOR_INTERRUPTS();
+	/* the foreign key may have been dropped since the first row */
 	sidecar_require_master(table);
 	sidecar_run_chunk(&store,
 					  sidecar_deparse_chunk(table, SIDECAR_BY_RULE, SIDECAR_OVERWRITE, &store.columns, all),

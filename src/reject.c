@@ -49,6 +49,7 @@ sidecar_roll_back(MemoryContext context, ResourceOwner owner)
 {
 	ErrorData  *edata;
 
+	/* the error is copied before what it is in goes with the sub-transaction */
 	MemoryContextSwitchTo(context);
 	edata = CopyErrorData();
 	FlushErrorState();
@@ -104,6 +105,7 @@ sidecar_reject(MemoryContext context, Record *record, ErrorData *edata, const ch
 
 	record->outcome = SIDECAR_REJECTED;
 	record->sqlstate = edata->sqlerrcode;
+	/* message and detail in one line, as a column of a result shows them */
 	record->error = psprintf("%s%s%s%s%s", field ? field : "", field ? ": " : "", edata->message,
 							 edata->detail ? ": " : "", edata->detail ? edata->detail : "");
 	MemoryContextSwitchTo(old);
@@ -155,6 +157,11 @@ collect(Record *records, int nrecords, int *start, Datum **columns, bool *no_key
 
 		if (record->outcome != SIDECAR_REJECTED)
 			continue;
+
+		/*
+		 * one without a key is parked all the same: nothing that was sent is
+		 * lost
+		 */
 		no_key[n] = record->key == NULL;
 		columns[PARKED_ENTITY][n] = CStringGetTextDatum(record->entity->label);
 		columns[PARKED_UNIQUE_ID][n] = no_key[n] ? (Datum) 0 : CStringGetTextDatum(record->key);
@@ -173,8 +180,15 @@ insert_rejects(Datum **columns, bool *no_key, int n)
 	Relation	rejects = sidecar_open_rejects();
 	Oid			types[PARKED_COLUMNS];
 	Datum		values[PARKED_COLUMNS];
+	char	   *sql;
 	int			ret;
 
+	/* arrays, because a writer may INSERT here and nothing else */
+	sql = psprintf("INSERT INTO %s (entity, unique_id, record, on_conflict, error, sqlstate) "
+				   "SELECT * FROM ROWS FROM ("
+				   "pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "
+				   "pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6)) u",
+				   sidecar_relation_sql(RelationGetRelid(rejects)));
 	for (int c = 0; c < PARKED_COLUMNS; c++)
 	{
 		bool		is_record = c == PARKED_RECORD;
@@ -185,12 +199,7 @@ insert_rejects(Datum **columns, bool *no_key, int n)
 	}
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	ret = SPI_execute_with_args(psprintf("INSERT INTO %s (entity, unique_id, record, on_conflict, error, sqlstate) "
-										 "SELECT * FROM ROWS FROM ("
-										 "pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "
-										 "pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6)) u",
-										 sidecar_relation_sql(RelationGetRelid(rejects))),
-								PARKED_COLUMNS, types, values, NULL, false, 0);
+	ret = SPI_execute_with_args(sql, PARKED_COLUMNS, types, values, NULL, false, 0);
 	if (ret != SPI_OK_INSERT)
 		elog(ERROR, "SPI_execute_with_args failed: %s", SPI_result_code_string(ret));
 	if (SPI_finish() != SPI_OK_FINISH)
@@ -238,6 +247,7 @@ unfit(Relation rel)
 		return sidecar_error(ERRCODE_WRONG_OBJECT_TYPE,
 							 psprintf("%s.%s is not a table", SIDECAR_SCHEMA, SIDECAR_REJECTS),
 							 NULL, NULL);
+	/* records of any entity may be parked in it */
 	for (int e = 0; e < SIDECAR_ENTITIES; e++)
 		trusted = trusted || sidecar_is_trusted(&sidecar_entities[e], rel->rd_rel->relowner);
 	if (!trusted)
@@ -301,6 +311,7 @@ sidecar_open_rejects(void)
 		{
 			if (RelationGetRelid(rel) == relid)
 				return rel;
+			/* another table has got the name while we waited */
 			table_close(rel, RowExclusiveLock);
 		}
 		if (error != NULL)

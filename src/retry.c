@@ -65,6 +65,7 @@ sidecar_retry_rejects(PG_FUNCTION_ARGS)
 		sidecar_store_records(records[start].entity, records + start, i - start);
 		start = i;
 	}
+	/* as they were read */
 	qsort(records, nrecords, sizeof(Record), compare_positions);
 	remove_stored(rejects, records, nrecords);
 	note_attempts(rejects, records, nrecords);
@@ -94,16 +95,19 @@ read_rejects(const char *rejects, bool all, Datum max_rows, int *nrecords)
 	 */
 	sql = psprintf("WITH mine AS MATERIALIZED ("
 				   "SELECT * FROM %s r "
-				   "WHERE r.entity OPERATOR(pg_catalog.=) ANY ($2) AND r.reject_id IS NOT NULL "
-				   "AND r.record IS NOT NULL AND r.on_conflict IS NOT NULL AND r.rejected_at IS NOT NULL "
+				   "WHERE r.entity OPERATOR(pg_catalog.=) ANY ($2) "
+				   "AND r.reject_id IS NOT NULL AND r.record IS NOT NULL "
+				   "AND r.on_conflict IS NOT NULL AND r.rejected_at IS NOT NULL "
 				   "ORDER BY r.reject_id LIMIT $1 FOR UPDATE SKIP LOCKED) "
 				   "SELECT m.reject_id, CAST(m.entity AS pg_catalog.text), m.record, "
-				   "CAST(m.on_conflict AS pg_catalog.text), CAST(m.rejected_at AS pg_catalog.timestamptz) "
+				   "CAST(m.on_conflict AS pg_catalog.text), "
+				   "CAST(m.rejected_at AS pg_catalog.timestamptz) "
 				   "FROM mine m WHERE NOT EXISTS ("
 				   "SELECT FROM %s o WHERE o.entity OPERATOR(pg_catalog.=) m.entity "
 				   "AND o.unique_id OPERATOR(pg_catalog.=) m.unique_id "
 				   "AND o.reject_id OPERATOR(pg_catalog.<) m.reject_id "
-				   "AND NOT EXISTS (SELECT FROM mine x WHERE x.reject_id OPERATOR(pg_catalog.=) o.reject_id)) "
+				   "AND NOT EXISTS (SELECT FROM mine x "
+				   "WHERE x.reject_id OPERATOR(pg_catalog.=) o.reject_id)) "
 				   "ORDER BY m.reject_id",
 				   rejects, rejects);
 	if (SPI_connect() != SPI_OK_CONNECT)
@@ -112,12 +116,14 @@ read_rejects(const char *rejects, bool all, Datum max_rows, int *nrecords)
 	if (ret != SPI_OK_SELECT)
 		elog(ERROR, "SPI_execute_with_args failed: %s", SPI_result_code_string(ret));
 
+	/* the records outlive the connection to SPI */
 	*nrecords = (int) SPI_processed;
 	MemoryContextSwitchTo(caller);
 	records = MemoryContextAllocExtended(caller, sizeof(Record) * Max(*nrecords, 1),
 										 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	for (int i = 0; i < *nrecords; i++)
 	{
+		/* of several of a key the older is stored first */
 		records[i].position = i;
 		read_reject(&records[i], SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
 	}
@@ -158,6 +164,7 @@ usable_entities(void)
 	{
 		const SidecarBinding *binding = sidecar_lookup(&sidecar_entities[e]);
 
+		/* one entity's trouble is not the other's */
 		if (binding->error == NULL && OidIsValid(binding->master))
 			labels[n++] = CStringGetTextDatum(sidecar_entities[e].label);
 	}
@@ -246,8 +253,8 @@ note_attempts(const char *rejects, Record *records, int nrecords)
 		values[c] = sidecar_make_array(columns[c], NULL, n, c == 0 ? INT8OID : TEXTOID);
 	execute(psprintf("UPDATE %s r SET attempts = r.attempts OPERATOR(pg_catalog.+) 1, "
 					 "last_tried_at = pg_catalog.now(), error = u.error, sqlstate = u.sqlstate "
-					 "FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) "
-					 "u (reject_id, error, sqlstate) "
+					 "FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), "
+					 "pg_catalog.unnest($3)) u (reject_id, error, sqlstate) "
 					 "WHERE r.reject_id OPERATOR(pg_catalog.=) u.reject_id",
 					 rejects),
 			lengthof(types), types, values, SPI_OK_UPDATE);

@@ -79,6 +79,7 @@ sidecar_check_call(FunctionCallInfo fcinfo, int nargs, const Oid *types)
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for function %u", fcinfo->flinfo->fn_oid);
 	proc = (Form_pg_proc) GETSTRUCT(tuple);
+	/* by the catalog: a caller's expression may be of other types */
 	same = proc->pronargs == nargs && PG_NARGS() == nargs;
 	for (int i = 0; i < nargs && same; i++)
 		same = proc->proargtypes.values[i] == types[i];
@@ -111,6 +112,7 @@ sidecar_begin_rows(FunctionCallInfo fcinfo, int nargs, const Oid *types,
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 
 	sidecar_check_call(fcinfo, nargs, types);
+	/* before it is set up, which takes no other for granted */
 	if (get_call_result_type(fcinfo, NULL, NULL) != TYPEFUNC_COMPOSITE)
 		sidecar_refuse_call(fcinfo);
 	InitMaterializedSRF(fcinfo, 0);

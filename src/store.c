@@ -102,6 +102,7 @@ sidecar_store_row(const SidecarTable *table, const SidecarColumns *columns,
 	 */
 	if (outcome == SIDECAR_PENDING)
 		outcome = is_stored(table, columns, row) ? SIDECAR_UNCHANGED : SIDECAR_SKIPPED;
+	/* by role: another one may have other rights, and sends other records */
 	binding->replayer = outcome == SIDECAR_UNCHANGED ? GetUserId() : InvalidOid;
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");
@@ -152,6 +153,10 @@ write_row(const SidecarTable *table, const SidecarColumns *columns, SidecarRule 
 	{
 		KeptPlan   *plan = get_plan(table, statements[i], rule, columns, row->given);
 
+		/*
+		 * no row: the statement left the stored one alone, or a trigger
+		 * vetoed
+		 */
 		if (execute(plan, SPI_OK_INSERT_RETURNING, columns, row) == 1)
 		{
 			bool		isnull;
@@ -190,6 +195,7 @@ execute(KeptPlan *plan, int expected, const SidecarColumns *columns, const Sidec
 	char	   *nulls = palloc(columns->n);
 	volatile int ret = 0;
 
+	/* all parameters, also those that the statement does not use */
 	for (int i = 0; i < columns->n; i++)
 		nulls[i] = row->nulls[i] ? 'n' : ' ';
 
@@ -235,6 +241,7 @@ get_plan(const SidecarTable *table, SidecarStatement statement, SidecarRule rule
 		plan->changes = sidecar_changes();
 		return plan;
 	}
+	/* its names are history, but a call further up may be in it */
 	if (plan != NULL)
 		retire_plan(plan);
 	return keep_plan(table, statement, rule, columns, given, sql);
@@ -256,6 +263,7 @@ find_plan(const SidecarTable *table, SidecarStatement statement, SidecarRule rul
 		if (plan->sidecar == RelationGetRelid(table->rel) && plan->function == columns->function &&
 			plan->statement == statement && plan->rule == rule && bms_equal(plan->given, given))
 		{
+			/* a linear search, because the first is nearly always the one */
 			dlist_move_head(&plans, &plan->node);
 			return plan;
 		}
@@ -289,6 +297,7 @@ keep_plan(const SidecarTable *table, SidecarStatement statement, SidecarRule rul
 		types[i] = columns->columns[i]->given_type;
 	MemoryContextSwitchTo(old);
 
+	/* the best plan does not depend on the values: the key is unique */
 	plan->plan = SPI_prepare_cursor(sql, columns->n, types, CURSOR_OPT_GENERIC_PLAN);
 	if (plan->plan == NULL)
 		elog(ERROR, "SPI_prepare_cursor failed: %s", SPI_result_code_string(SPI_result));
@@ -299,6 +308,8 @@ keep_plan(const SidecarTable *table, SidecarStatement statement, SidecarRule rul
 	MemoryContextSetParent(context, CacheMemoryContext);
 	dlist_push_head(&plans, &plan->node);
 	nplans++;
+
+	/* at most one too many, which may stay while it is being executed */
 	if (nplans > MAX_PLANS)
 		retire_plan(dlist_tail_element(KeptPlan, node, &plans));
 	return plan;
@@ -320,6 +331,7 @@ retire_plan(KeptPlan *plan)
 static void
 free_plan(KeptPlan *plan)
 {
+	/* SPI keeps it in a context of its own */
 	SPI_freeplan(plan->plan);
 	MemoryContextDelete(plan->context);
 }
@@ -357,6 +369,7 @@ sidecar_write_rows(const SidecarStore *store, SidecarRule rule, SidecarRow **row
 
 	if (sidecar_returns_xmax(store->table))
 		return write_chunk(store, SIDECAR_BY_RULE, rule, rows, nrows);
+	/* in this order, so that a row that is new is told from an updated one */
 	if (!write_chunk(store, SIDECAR_IF_NEW, rule, rows, nrows))
 		return false;
 	for (int i = 0; i < nrows; i++)
@@ -364,6 +377,7 @@ sidecar_write_rows(const SidecarStore *store, SidecarRule rule, SidecarRow **row
 		if (rows[i]->outcome == SIDECAR_PENDING)
 			left[nleft++] = rows[i];
 	}
+	/* what was there already; a row deleted in between is called updated */
 	return nleft == 0 || write_chunk(store, SIDECAR_BY_RULE, rule, left, nleft);
 }
 
@@ -378,6 +392,7 @@ write_chunk(const SidecarStore *store, SidecarStatement statement, SidecarRule r
 					  sidecar_deparse_chunk(store->table, statement, rule, &store->columns,
 											all_given(rows, nrows)),
 					  SPI_OK_INSERT_RETURNING, chunk, nrows);
+	/* before the rows go, which the keys are compared with */
 	matched = match_written(rows, nrows);
 	SPI_freetuptable(SPI_tuptable);
 	tuplestore_end(chunk);
@@ -411,6 +426,7 @@ match_written(SidecarRow **rows, int nrows)
 			   !DatumGetBool(DirectFunctionCall2Coll(texteq, TupleDescAttr(desc, 1)->attcollation,
 													 rows[r]->values[0], key)))
 			r++;
+		/* a trigger has made another key of one */
 		if (r == nrows)
 			return false;
 		rows[r]->outcome = DatumGetBool(is_new) ? SIDECAR_INSERTED : SIDECAR_UPDATED;
@@ -484,6 +500,7 @@ sidecar_run_chunk(const SidecarStore *store, const char *sql, int expected,
 	ret = SPI_execute(sql, false, 0);
 	if (ret != expected)
 		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(ret));
+	/* the name is free for a statement that is run inside the next one */
 	(void) SPI_unregister_relation(SIDECAR_CHUNK_NAME);
 	pfree(enr);
 }
@@ -503,6 +520,7 @@ make_chunk(const SidecarStore *store, SidecarRow **rows, int nrows)
 	{
 		memcpy(values, rows[i]->values, sizeof(Datum) * n);
 		memcpy(nulls, rows[i]->nulls, sizeof(bool) * n);
+		/* by which a look-up tells which row it found */
 		values[n] = Int64GetDatum(i);
 		values[n + 1] = BoolGetDatum(rows[i]->time_given);
 		nulls[n] = nulls[n + 1] = false;
@@ -521,6 +539,10 @@ all_given(SidecarRow **rows, int nrows)
 {
 	Bitmapset  *given = NULL;
 
+	/*
+	 * one that some give is NULL in the rows that do not: it keeps what is
+	 * stored
+	 */
 	for (int i = 0; i < nrows; i++)
 		given = bms_add_members(given, rows[i]->given);
 	return given;

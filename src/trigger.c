@@ -74,6 +74,7 @@ set_updated_at(FunctionCallInfo fcinfo)
 
 	desc = RelationGetDescr(trigdata->tg_relation);
 	attnum = SPI_fnumber(desc, SIDECAR_COL_UPDATED);
+	/* it may have been dropped or renamed: then no row is updated */
 	if (attnum <= 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
@@ -81,6 +82,7 @@ set_updated_at(FunctionCallInfo fcinfo)
 						RelationGetRelationName(trigdata->tg_relation),
 						SIDECAR_COL_UPDATED)));
 
+	/* what now() says, without a call */
 	now = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
 	type = SPI_gettypeid(desc, attnum);
 	switch (getBaseType(type))
@@ -97,6 +99,7 @@ set_updated_at(FunctionCallInfo fcinfo)
 							SIDECAR_COL_UPDATED,
 							RelationGetRelationName(trigdata->tg_relation))));
 	}
+	/* PostgreSQL does not look at what a trigger puts into a column */
 	if (get_typtype(type) == TYPTYPE_DOMAIN)
 		domain_check(now, false, type, NULL, NULL);
 	return PointerGetDatum(heap_modify_tuple_by_cols(trigdata->tg_newtuple, desc, 1,

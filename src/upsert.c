@@ -94,9 +94,11 @@ upsert_arguments(FunctionCallInfo fcinfo, const char *label)
 	{
 		row.values[i] = PG_GETARG_DATUM(i);
 		row.nulls[i] = PG_ARGISNULL(i);
+		/* NULL is not given: the statement leaves the column out */
 		if (!row.nulls[i])
 			row.given = bms_add_member(row.given, i);
 	}
+	/* before a statement that would say it without the column's name */
 	sidecar_check_row(columns, &row);
 	sidecar_set_time(columns, &row, GetCurrentTransactionStartTimestamp());
 	outcome = sidecar_store_row(table, columns, rule, &row);
@@ -119,6 +121,7 @@ get_columns(FunctionCallInfo fcinfo, const SidecarTable *table)
 	if (function == NULL)
 	{
 		function = learn_function(fcinfo, table);
+		/* there are a handful at most, so a list will do */
 		function->next = binding->functions;
 		binding->functions = function;
 	}
@@ -152,6 +155,7 @@ learn_function(FunctionCallInfo fcinfo, const SidecarTable *table)
 	returns_text = ((Form_pg_proc) GETSTRUCT(tuple))->prorettype == TEXTOID &&
 		!((Form_pg_proc) GETSTRUCT(tuple))->proretset;
 	ReleaseSysCache(tuple);
+	/* what else the declaration says is compared with the table below */
 	if (!returns_text || function->columns.n < 1 || names == NULL || modes != NULL ||
 		types[function->columns.n] != TEXTOID ||
 		strcmp(names[function->columns.n], "on_conflict") != 0)
