@@ -29,7 +29,6 @@
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -245,11 +244,9 @@ begin_batch(const SidecarEntity *entity)
 
 	batch->context = CurrentMemoryContext;
 
-	/* open to the end: what user code runs on the way cannot alter it */
-	store->table = sidecar_open(entity, RowExclusiveLock);
+	/* open to the end: what user code runs on the way cannot alter them */
+	store->table = sidecar_open(entity, RowExclusiveLock, true);
 	sidecar_require_master(store->table);
-	/* it is named when missing masters are looked for */
-	LockRelationOid(store->table->binding->master, AccessShareLock);
 	describe_columns(batch, entity);
 	store->desc = sidecar_chunk_desc(&store->columns);
 	store->look_for_masters = may_look_for(store->table->binding->master, store->table->binding->master_key);

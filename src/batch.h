@@ -41,7 +41,7 @@ typedef struct Record
 typedef struct Converter
 {
 	const SidecarColumns *columns;
-	TupleDesc	desc;			/* of what it makes: SidecarStore's */
+	TupleDesc	desc;			/* of what it makes */
 	Bitmapset  *refused;		/* which columns may not be given */
 	MemoryContext context;		/* of what lasts as long as the call */
 	FmgrInfo	populate;		/* jsonb_populate_record() */

@@ -100,6 +100,7 @@ static Oid	extension_schema(void);
 static Oid	trigger_function(const SidecarEntity *entity, Oid schema);
 static List *tables_with_trigger(Oid function);
 static void choose_sidecar(SidecarBinding *binding, Oid function);
+static bool open_as(Relation *rel, Oid relid, LOCKMODE lockmode);
 static bool look_at_candidate(Oid relid, const SidecarEntity *entity, Candidate *one);
 static SidecarError *two_claim(const SidecarEntity *entity, Oid one, Oid other);
 static SidecarError *none_claims(const SidecarBinding *binding, Oid distrusted);
@@ -166,9 +167,10 @@ sidecar_lookup(const SidecarEntity *entity)
 }
 
 /*
- * Opens the entity's sidecar table, with that lock.
+ * Opens the entity's sidecar table, with that lock, and, if with_master, its
+ * master, to read it, if there is one.
  *
- * Until sidecar_close() other sessions cannot change it, nor this one, whose
+ * Until sidecar_close() other sessions cannot change them, nor this one, whose
  * user code may run meanwhile: PostgreSQL refuses to alter what is open.  So
  * what the binding says stays true, but for names, which a session may change
  * of what it has open: they are read when a text is made of them.
@@ -177,30 +179,26 @@ sidecar_lookup(const SidecarEntity *entity)
  * of other types (42804), and those of sidecar_lookup().
  */
 SidecarTable *
-sidecar_open(const SidecarEntity *entity, LOCKMODE lockmode)
+sidecar_open(const SidecarEntity *entity, LOCKMODE lockmode, bool with_master)
 {
 	SidecarTable *table = palloc0(sizeof(SidecarTable));
 
 	/*
-	 * Whoever waits for a lock hears of all changes made before it.  Locked
-	 * is what the catalog says before and after, and that ends the loop even
-	 * if every look makes us look again (debug_discard_caches).
+	 * Whoever waits for a lock hears of all changes made before it, so after
+	 * each wait we look again.  Locked is what the catalog says before and
+	 * after, and that ends the loop even if every look makes us look again
+	 * (debug_discard_caches).
 	 */
-	for (;;)
+	do
 	{
 		table->binding = sidecar_lookup(entity);
-		if (table->rel != NULL)
-		{
-			if (RelationGetRelid(table->rel) == table->binding->sidecar)
-				break;
-			table_close(table->rel, lockmode);
-		}
+
 		/* the error of a binding without a table tells why there is none */
 		if (!OidIsValid(table->binding->sidecar))
 			sidecar_raise(table->binding->error);
-		/* NULL if it was dropped while we waited: then look again */
-		table->rel = try_table_open(table->binding->sidecar, lockmode);
-	}
+	} while (!open_as(&table->rel, table->binding->sidecar, lockmode) ||
+			 (with_master && !open_as(&table->master, table->binding->master, AccessShareLock)));
+
 	/* there is a table, but its columns, or its master's, cannot be used */
 	if (table->binding->error != NULL)
 		sidecar_raise(table->binding->error);
@@ -208,11 +206,31 @@ sidecar_open(const SidecarEntity *entity, LOCKMODE lockmode)
 }
 
 /*
- * Closes what sidecar_open() opened; the lock stays until the transaction ends.
+ * Makes *rel that relation, open; none, if that is InvalidOid.  Returns true if
+ * it was that already, so that nothing has changed since it was found.
+ */
+static bool
+open_as(Relation *rel, Oid relid, LOCKMODE lockmode)
+{
+	if ((*rel == NULL && !OidIsValid(relid)) ||
+		(*rel != NULL && RelationGetRelid(*rel) == relid))
+		return true;
+	if (*rel != NULL)
+		table_close(*rel, lockmode);
+
+	/* NULL if it was dropped while we waited */
+	*rel = OidIsValid(relid) ? try_table_open(relid, lockmode) : NULL;
+	return false;
+}
+
+/*
+ * Closes what sidecar_open() opened; the locks stay until the transaction ends.
  */
 void
 sidecar_close(SidecarTable *table)
 {
+	if (table->master != NULL)
+		table_close(table->master, NoLock);
 	table_close(table->rel, NoLock);
 	pfree(table);
 }
@@ -297,14 +315,16 @@ sidecar_given_type(Oid type, int32 *typmod)
 
 /*
  * The error (42804) if the column is not made of what the type is made of; NULL
- * if it is.  What has the same given type will do.
+ * if it is.  What has the same given type will do, unless it must be exactly
+ * that type.
  */
 SidecarError *
-sidecar_wrong_type(Oid relid, Form_pg_attribute att, Oid type)
+sidecar_wrong_type(Oid relid, Form_pg_attribute att, Oid type, bool exactly)
 {
 	int32		typmod = -1;
 
-	if (sidecar_given_type(att->atttypid, &typmod) == sidecar_given_type(type, &typmod))
+	if (exactly ? getBaseType(att->atttypid) == type :
+		sidecar_given_type(att->atttypid, &typmod) == sidecar_given_type(type, &typmod))
 		return NULL;
 	return sidecar_error(ERRCODE_DATATYPE_MISMATCH,
 						 psprintf("column \"%s\" of %s is of type %s, not %s", NameStr(att->attname),
@@ -749,12 +769,12 @@ misfit(Relation rel, const SidecarEntity *entity)
 		if (strcmp(NameStr(att->attname), entity->key) == 0)
 		{
 			has_key = true;
-			error = sidecar_wrong_type(RelationGetRelid(rel), att, TEXTOID);
+			error = sidecar_wrong_type(RelationGetRelid(rel), att, TEXTOID, false);
 		}
 		for (int c = 0; c < lengthof(known_columns) && error == NULL; c++)
 		{
 			if (strcmp(NameStr(att->attname), known_columns[c].name) == 0)
-				error = sidecar_wrong_type(RelationGetRelid(rel), att, known_columns[c].type);
+				error = sidecar_wrong_type(RelationGetRelid(rel), att, known_columns[c].type, false);
 		}
 		if (error != NULL)
 			return error;
@@ -845,7 +865,7 @@ look_at_master(SidecarBinding *binding)
 		return;					/* dropped since we looked */
 	binding->master_key_not_null = ((Form_pg_attribute) GETSTRUCT(tuple))->attnotnull;
 	if (binding->error == NULL)
-		binding->error = sidecar_wrong_type(binding->master, (Form_pg_attribute) GETSTRUCT(tuple), TEXTOID);
+		binding->error = sidecar_wrong_type(binding->master, (Form_pg_attribute) GETSTRUCT(tuple), TEXTOID, false);
 	ReleaseSysCache(tuple);
 
 	/* a master without it has no names to show, which is no error */

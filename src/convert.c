@@ -36,18 +36,24 @@ void
 sidecar_begin_conversion(Converter *converter, const SidecarTable *table, const SidecarStore *store)
 {
 	converter->columns = &store->columns;
-	converter->desc = store->desc;
 	converter->context = CurrentMemoryContext;
+	converter->desc = CreateTemplateTupleDesc(store->columns.n);
 	for (int c = 0; c < store->columns.n; c++)
 	{
 		const char *name = store->columns.columns[c]->name;
 		Form_pg_attribute att = sidecar_column(table, name);
+
+		/* objects' keys are the columns' names */
+		TupleDescInitEntry(converter->desc, (AttrNumber) (c + 1), name,
+						   store->columns.columns[c]->given_type,
+						   store->columns.columns[c]->given_typmod, 0);
 
 		/* the table's business */
 		if (strcmp(name, SIDECAR_COL_CREATED) == 0 || strcmp(name, SIDECAR_COL_UPDATED) == 0 ||
 			att->attgenerated != '\0' || att->attidentity != '\0')
 			converter->refused = bms_add_member(converter->refused, c);
 	}
+	converter->desc = BlessTupleDesc(converter->desc);
 	prepare_populate(converter);
 }
 

@@ -19,7 +19,8 @@
  *			OR record_image_ne(ROW(<what SET sets>), ROW(<what is stored>)))
  *		RETURNING s.xmax = 0, s.company_unique_id
  *
- * A chunk of rows comes by SELECT ... FROM sidecar_chunk in the place of VALUES.
+ * A chunk of rows comes by SELECT ... FROM sidecar_chunk in the place of VALUES,
+ * its columns by their numbers.
  *
  * Names and operators are qualified (not shown here): users' triggers run
  * inside these statements, under the search_path of the caller.  Nothing in DO
@@ -43,6 +44,7 @@
 #define NE " OPERATOR(pg_catalog.<>) "
 #define GE " OPERATOR(pg_catalog.>=) "
 
+static void append_chunk(StringInfo sql, const SidecarColumns *columns);
 static char *deparse_write(const SidecarTable *table, SidecarStatement statement, SidecarRule rule,
 						   const SidecarColumns *columns, const Bitmapset *given, const char *source);
 static void append_assignments(StringInfo sql, SidecarStatement statement, SidecarRule rule,
@@ -94,11 +96,12 @@ sidecar_deparse_chunk(const SidecarTable *table, SidecarStatement statement, Sid
 					  const SidecarColumns *columns, const Bitmapset *given)
 {
 	StringInfoData source;
+	int			c = -1;
 
 	initStringInfo(&source);
-	appendStringInfoString(&source, "SELECT ");
-	append_names(&source, "b.", columns, given, -1);
-	appendStringInfoString(&source, " FROM " SIDECAR_CHUNK_NAME " b");
+	while ((c = bms_next_member(given, c)) >= 0)
+		appendStringInfo(&source, "%s b.c%d", source.len > 0 ? "," : "SELECT", c);
+	append_chunk(&source, columns);
 	return deparse_write(table, statement, rule, columns, given, source.data);
 }
 
@@ -106,23 +109,25 @@ sidecar_deparse_chunk(const SidecarTable *table, SidecarStatement statement, Sid
  * The query that finds the rows of the chunk which the stored row says already,
  * and, if look_for_masters, those that have no master:
  *
- *		SELECT b."sidecar position", s.company_unique_id IS NULL
- *		FROM sidecar_chunk b
+ *		SELECT b.position, s.company_unique_id IS NULL
+ *		FROM sidecar_chunk b (c0, c1, ..., position, time_given)
  *		LEFT JOIN LATERAL (SELECT * FROM marketing.company_sidecar s
- *			WHERE s.company_unique_id = b.company_unique_id OFFSET 0) s ON true
+ *			WHERE s.company_unique_id = b.c0 OFFSET 0) s ON true
  *		LEFT JOIN LATERAL (SELECT m.company_unique_id FROM marketing.company_master m
  *			WHERE s.company_unique_id IS NULL
- *			AND m.company_unique_id = b.company_unique_id OFFSET 0) m ON true
+ *			AND m.company_unique_id = b.c0 OFFSET 0) m ON true
  *		WHERE CASE WHEN s.company_unique_id IS NOT NULL
  *			THEN record_image_eq(ROW(<what would survive>), ROW(<what is stored>))
  *			ELSE m.company_unique_id IS NULL END
  *
- * The second column tells which it is.  A time that was not given is now; that
- * makes a row another one only if now_is_news.
+ * The second column tells which it is.  Of rows that have been "written", and
+ * were left alone, those that are not stored are found instead of those that
+ * have no master.  A time that was not given is now; that makes a row another
+ * one only if now_is_news.
  */
 char	   *
 sidecar_deparse_look_up(const SidecarTable *table, const SidecarColumns *columns,
-						const Bitmapset *given, bool now_is_news, bool look_for_masters)
+						const Bitmapset *given, bool written, bool now_is_news, bool look_for_masters)
 {
 	const SidecarBinding *binding = table->binding;
 	const char *key = columns->columns[0]->name_sql;
@@ -132,8 +137,7 @@ sidecar_deparse_look_up(const SidecarTable *table, const SidecarColumns *columns
 
 	while ((c = bms_next_member(given, c)) >= 0)
 		values[c] = psprintf(c == columns->time && !now_is_news ?
-							 "CASE WHEN b.\"" SIDECAR_CHUNK_TIME_GIVEN "\" THEN b.%s END" : "b.%s",
-							 columns->columns[c]->name_sql);
+							 "CASE WHEN b.time_given THEN b.c%d END" : "b.c%d", c);
 
 	/*
 	 * OFFSET 0 makes each a look-up by the key's index, row by row: the
@@ -141,13 +145,15 @@ sidecar_deparse_look_up(const SidecarTable *table, const SidecarColumns *columns
 	 * one row.
 	 */
 	initStringInfo(&sql);
+	appendStringInfo(&sql, "SELECT b.position, s.%s IS NULL", key);
+	append_chunk(&sql, columns);
 	appendStringInfo(&sql,
-					 "SELECT b.\"" SIDECAR_CHUNK_POSITION "\", s.%s IS NULL "
-					 "FROM " SIDECAR_CHUNK_NAME " b "
-					 "LEFT JOIN LATERAL (SELECT * FROM %s s "
-					 "WHERE s.%s" EQ "b.%s OFFSET 0) s ON true ",
-					 key, sidecar_relation_sql(binding->sidecar), key, key);
-	if (look_for_masters)
+					 " LEFT JOIN LATERAL (SELECT * FROM %s s "
+					 "WHERE s.%s" EQ "b.c0 OFFSET 0) s ON true ",
+					 sidecar_relation_sql(binding->sidecar), key);
+	if (written)
+		appendStringInfo(&sql, "WHERE s.%s IS NULL OR %s", key, same(columns, given, values));
+	else if (look_for_masters)
 	{
 		const char *master = sidecar_relation_sql(binding->master);
 		const char *master_key = quote_identifier(get_attname(binding->master,
@@ -156,14 +162,27 @@ sidecar_deparse_look_up(const SidecarTable *table, const SidecarColumns *columns
 		/* only for rows that are new: the others have had a master */
 		appendStringInfo(&sql,
 						 "LEFT JOIN LATERAL (SELECT m.%s FROM %s m WHERE s.%s IS NULL "
-						 "AND m.%s" EQ "b.%s OFFSET 0) m ON true "
+						 "AND m.%s" EQ "b.c0 OFFSET 0) m ON true "
 						 "WHERE CASE WHEN s.%s IS NULL THEN m.%s IS NULL ELSE %s END",
-						 master_key, master, key, master_key, key,
+						 master_key, master, key, master_key,
 						 key, master_key, same(columns, given, values));
 	}
 	else
 		appendStringInfo(&sql, "WHERE s.%s IS NOT NULL AND %s", key, same(columns, given, values));
 	return sql.data;
+}
+
+/*
+ * The chunk, as "b", with names of ours for its columns: c and their number,
+ * where a row stands, and whether its time was given.
+ */
+static void
+append_chunk(StringInfo sql, const SidecarColumns *columns)
+{
+	appendStringInfoString(sql, " FROM " SIDECAR_CHUNK_NAME " b (");
+	for (int c = 0; c < columns->n; c++)
+		appendStringInfo(sql, "c%d, ", c);
+	appendStringInfoString(sql, "position, time_given)");
 }
 
 /*

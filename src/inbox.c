@@ -210,6 +210,7 @@ require_same_columns(const Inbox *inbox, Relation view)
 
 	for (int i = 0; i < desc->natts && same; i++)
 		same = TupleDescAttr(desc, i)->atttypid == TupleDescAttr(inbox->desc, i)->atttypid &&
+			TupleDescAttr(desc, i)->atttypmod == TupleDescAttr(inbox->desc, i)->atttypmod &&
 			strcmp(NameStr(TupleDescAttr(desc, i)->attname), inbox->columns.columns[i]->name) == 0;
 	if (!same)
 		ereport(ERROR,
@@ -262,7 +263,7 @@ static Inbox *
 open_inbox(Relation view, const Trigger *trigger)
 {
 	const SidecarEntity *entity = sidecar_entity(trigger->tgargs[0]);
-	SidecarTable *table = sidecar_open(entity, RowExclusiveLock);
+	SidecarTable *table = sidecar_open(entity, RowExclusiveLock, false);
 	MemoryContext context = AllocSetContextCreate(CurTransactionContext, "sidecar inbox",
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
@@ -311,6 +312,9 @@ learn_columns(Inbox *inbox, const SidecarTable *table, Relation view)
 		if (att->atttypid != column->given_type)
 			refuse_view(view, psprintf("Its column \"%s\" is of type %s, not %s.", name,
 									   format_type_be(att->atttypid), format_type_be(column->given_type)));
+
+		/* the view's values are of its own lengths: the table's are for the write */
+		column->given_typmod = att->atttypmod;
 		columns->columns[i] = column;
 		if (strcmp(name, SIDECAR_COL_TIME) == 0)
 			columns->time = i;
@@ -468,7 +472,7 @@ merge_rows(Inbox *inbox, TupleTableSlot *row, TupleTableSlot *next, Datum *value
 static void
 write_rows(const Inbox *inbox, Tuplestorestate *chunk, int nrows)
 {
-	SidecarTable *table = sidecar_open(inbox->entity, RowExclusiveLock);
+	SidecarTable *table = sidecar_open(inbox->entity, RowExclusiveLock, false);
 	SidecarStore store = {
 		.table = table,.columns = inbox->columns,.desc = inbox->desc,
 		.spi_context = CurrentMemoryContext

@@ -250,6 +250,12 @@ unfit(Relation rel)
 	/* records of any entity may be parked in it */
 	for (int e = 0; e < SIDECAR_ENTITIES; e++)
 		trusted = trusted || sidecar_is_trusted(&sidecar_entities[e], rel->rd_rel->relowner);
+
+	/* instead of what is parked something else would happen, or nothing */
+	if (rel->rd_rules != NULL)
+		return sidecar_error(ERRCODE_WRONG_OBJECT_TYPE,
+							 psprintf("table %s.%s has rules", SIDECAR_SCHEMA, SIDECAR_REJECTS),
+							 NULL, "Drop them: a trigger can do the same.");
 	if (!trusted)
 		return sidecar_error(ERRCODE_INSUFFICIENT_PRIVILEGE,
 							 psprintf("table %s.%s cannot take parked records", SIDECAR_SCHEMA, SIDECAR_REJECTS),
@@ -286,7 +292,9 @@ wrong_columns(Relation rel)
 								 psprintf("table %s.%s has no column \"%s\"",
 										  SIDECAR_SCHEMA, SIDECAR_REJECTS, columns[c].name),
 								 NULL, SIDECAR_HINT_INSTALL);
-		error = sidecar_wrong_type(relid, TupleDescAttr(RelationGetDescr(rel), attnum - 1), columns[c].type);
+		/* a time without zone would be another one in every session */
+		error = sidecar_wrong_type(relid, TupleDescAttr(RelationGetDescr(rel), attnum - 1),
+								   columns[c].type, columns[c].type == TIMESTAMPTZOID);
 		if (error != NULL)
 			return error;
 	}

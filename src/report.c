@@ -18,7 +18,6 @@
 #include "funcapi.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -600,11 +599,7 @@ counts_are_enough(const SidecarBinding *binding)
 static SidecarTable *
 open_to_read(const SidecarEntity *entity)
 {
-	SidecarTable *table = sidecar_open(entity, AccessShareLock);
-
-	if (OidIsValid(table->binding->master))
-		LockRelationOid(table->binding->master, AccessShareLock);
-	return table;
+	return sidecar_open(entity, AccessShareLock, true);
 }
 
 /*

@@ -17,14 +17,16 @@
 
 #include "batch.h"
 
-static Record *read_rejects(const char *rejects, bool all, Datum max_rows, int *nrecords);
+static void require_primary_key(Relation rejects);
+static void keep_vetoed(Record *record);
+static Record *read_rejects(Relation rejects, bool all, Datum max_rows, int *nrecords);
 static void read_reject(Record *record, HeapTuple tuple, TupleDesc desc);
 static Datum usable_entities(void);
 static int	compare_entities(const void *a, const void *b);
 static int	compare_positions(const void *a, const void *b);
 static void put_record(ReturnSetInfo *rsinfo, const Record *record);
-static void remove_stored(const char *rejects, Record *records, int nrecords);
-static void note_attempts(const char *rejects, Record *records, int nrecords);
+static void remove_stored(Relation rejects, Record *records, int nrecords);
+static void note_attempts(Relation rejects, Record *records, int nrecords);
 static void execute(const char *sql, int nargs, Oid *types, Datum *values, int expected);
 
 PG_FUNCTION_INFO_V1(sidecar_retry_rejects);
@@ -50,11 +52,13 @@ sidecar_retry_rejects(PG_FUNCTION_ARGS)
 	static const Oid types[] = {INT8OID};
 	static const Oid columns[] = {INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
 	ReturnSetInfo *rsinfo = sidecar_begin_rows(fcinfo, lengthof(types), types, lengthof(columns), columns);
-	Relation	rel = sidecar_open_rejects();
-	char	   *rejects = sidecar_relation_sql(RelationGetRelid(rel));
+	Relation	rejects = sidecar_open_rejects();
 	int			nrecords;
-	Record	   *records = read_rejects(rejects, PG_ARGISNULL(0), PG_GETARG_DATUM(0), &nrecords);
+	Record	   *records;
 	int			start = 0;
+
+	require_primary_key(rejects);
+	records = read_rejects(rejects, PG_ARGISNULL(0), PG_GETARG_DATUM(0), &nrecords);
 
 	/* a batch is of one entity; the answer is in the order of the table */
 	qsort(records, nrecords, sizeof(Record), compare_entities);
@@ -67,23 +71,57 @@ sidecar_retry_rejects(PG_FUNCTION_ARGS)
 	}
 	/* as they were read */
 	qsort(records, nrecords, sizeof(Record), compare_positions);
+	for (int i = 0; i < nrecords; i++)
+		keep_vetoed(&records[i]);
 	remove_stored(rejects, records, nrecords);
 	note_attempts(rejects, records, nrecords);
-	table_close(rel, NoLock);
+	table_close(rejects, NoLock);
 	for (int i = 0; i < nrecords; i++)
 		put_record(rsinfo, &records[i]);
 	return (Datum) 0;
 }
 
 /*
+ * Raises 55000 if a record's number could be another one's too.
+ */
+static void
+require_primary_key(Relation rejects)
+{
+	List	   *indexes = RelationGetIndexList(rejects);
+	bool		has_one = OidIsValid(rejects->rd_pkindex);
+
+	list_free(indexes);
+	if (!has_one)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table %s has no primary key", sidecar_relation_sql(RelationGetRelid(rejects))),
+				 errhint(SIDECAR_HINT_INSTALL)));
+}
+
+/*
+ * A record that a trigger has kept away, so that its key has no row, stays
+ * parked: nothing that was sent is lost.
+ */
+static void
+keep_vetoed(Record *record)
+{
+	if (!record->row.absent)
+		return;
+	record->outcome = SIDECAR_REJECTED;
+	record->sqlstate = ERRCODE_TRIGGERED_ACTION_EXCEPTION;
+	record->error = psprintf("a trigger of the table has kept the record away");
+}
+
+/*
  * Locks and reads parked records, oldest first.
  */
 static Record *
-read_rejects(const char *rejects, bool all, Datum max_rows, int *nrecords)
+read_rejects(Relation rejects, bool all, Datum max_rows, int *nrecords)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	Oid			types[] = {INT8OID, TEXTARRAYOID};
 	Datum		values[] = {max_rows, usable_entities()};
+	const char *relation = sidecar_relation_sql(RelationGetRelid(rejects));
 	char	   *sql;
 	Record	   *records;
 	int			ret;
@@ -109,7 +147,7 @@ read_rejects(const char *rejects, bool all, Datum max_rows, int *nrecords)
 				   "AND NOT EXISTS (SELECT FROM mine x "
 				   "WHERE x.reject_id OPERATOR(pg_catalog.=) o.reject_id)) "
 				   "ORDER BY m.reject_id",
-				   rejects, rejects);
+				   relation, relation);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	ret = SPI_execute_with_args(sql, lengthof(types), types, values, all ? "n " : "  ", false, 0);
@@ -211,7 +249,7 @@ put_record(ReturnSetInfo *rsinfo, const Record *record)
  * Takes the records that were stored out of the parked ones.
  */
 static void
-remove_stored(const char *rejects, Record *records, int nrecords)
+remove_stored(Relation rejects, Record *records, int nrecords)
 {
 	Datum	   *ids = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Datum) * Max(nrecords, 1));
 	Oid			types[] = {INT8ARRAYOID};
@@ -224,7 +262,8 @@ remove_stored(const char *rejects, Record *records, int nrecords)
 			ids[n++] = Int64GetDatum(records[i].reject_id);
 	}
 	values[0] = sidecar_make_array(ids, NULL, n, INT8OID);
-	execute(psprintf("DELETE FROM %s r WHERE r.reject_id OPERATOR(pg_catalog.=) ANY ($1)", rejects),
+	execute(psprintf("DELETE FROM %s r WHERE r.reject_id OPERATOR(pg_catalog.=) ANY ($1)",
+					 sidecar_relation_sql(RelationGetRelid(rejects))),
 			lengthof(types), types, values, SPI_OK_DELETE);
 }
 
@@ -232,7 +271,7 @@ remove_stored(const char *rejects, Record *records, int nrecords)
  * Notes what is wrong with the others now.
  */
 static void
-note_attempts(const char *rejects, Record *records, int nrecords)
+note_attempts(Relation rejects, Record *records, int nrecords)
 {
 	Datum	   *columns[3];
 	Oid			types[] = {INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID};
@@ -256,7 +295,7 @@ note_attempts(const char *rejects, Record *records, int nrecords)
 					 "FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), "
 					 "pg_catalog.unnest($3)) u (reject_id, error, sqlstate) "
 					 "WHERE r.reject_id OPERATOR(pg_catalog.=) u.reject_id",
-					 rejects),
+					 sidecar_relation_sql(RelationGetRelid(rejects))),
 			lengthof(types), types, values, SPI_OK_UPDATE);
 }
 

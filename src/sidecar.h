@@ -103,13 +103,14 @@ typedef struct SidecarBinding
 } SidecarBinding;
 
 /*
- * An entity's sidecar table, open: until sidecar_close() nobody changes it, so
- * that its binding stays true.
+ * An entity's tables, open: until sidecar_close() nobody changes them, so that
+ * their binding stays true.
  */
 typedef struct SidecarTable
 {
 	SidecarBinding *binding;
 	Relation	rel;
+	Relation	master;			/* NULL: there is none, or it was not asked for */
 } SidecarTable;
 
 /* What happens to a stored row: the values of on_conflict */
@@ -175,17 +176,17 @@ typedef struct SidecarRow
 	bool	   *nulls;
 	Bitmapset  *given;			/* which columns are; the others are NULL */
 	bool		time_given;		/* else last_enriched_at is now */
+	bool		absent;			/* it was left alone, and there is no other of
+								 * its key: a trigger kept it away */
 	SidecarOutcome outcome;
 } SidecarRow;
 
 /*
- * Rows that one statement stores, as a table of its own: how many, what it is
- * called, and its columns beside those of the rows.
+ * Rows that one statement stores, as a table of its own: how many, and what it
+ * is called.
  */
 #define SIDECAR_CHUNK 1000
 #define SIDECAR_CHUNK_NAME "sidecar_chunk"
-#define SIDECAR_CHUNK_POSITION "sidecar position"
-#define SIDECAR_CHUNK_TIME_GIVEN "sidecar time given"
 
 /* Who stores chunks of rows */
 typedef struct SidecarStore
@@ -209,7 +210,7 @@ extern ReturnSetInfo *sidecar_begin_rows(FunctionCallInfo fcinfo, int nargs, con
 extern void sidecar_binding_init(void);
 extern uint64 sidecar_changes(void);
 extern SidecarBinding *sidecar_lookup(const SidecarEntity *entity);
-extern SidecarTable *sidecar_open(const SidecarEntity *entity, LOCKMODE lockmode);
+extern SidecarTable *sidecar_open(const SidecarEntity *entity, LOCKMODE lockmode, bool with_master);
 extern void sidecar_close(SidecarTable *table);
 extern void sidecar_require_master(const SidecarTable *table);
 extern Form_pg_attribute sidecar_column(const SidecarTable *table, const char *name);
@@ -217,7 +218,7 @@ extern char *sidecar_relation_sql(Oid relid);
 extern const char *sidecar_problem(const SidecarBinding *binding);
 extern bool sidecar_is_trusted(const SidecarEntity *entity, Oid role);
 extern Oid	sidecar_given_type(Oid type, int32 *typmod);
-extern SidecarError *sidecar_wrong_type(Oid relid, Form_pg_attribute att, Oid type);
+extern SidecarError *sidecar_wrong_type(Oid relid, Form_pg_attribute att, Oid type, bool exactly);
 extern SidecarError *sidecar_error(int sqlstate, const char *message, const char *detail, const char *hint);
 extern void sidecar_raise(const SidecarError *error) pg_attribute_noreturn();
 
@@ -251,7 +252,8 @@ extern char *sidecar_deparse_row(const SidecarTable *table, SidecarStatement sta
 extern char *sidecar_deparse_chunk(const SidecarTable *table, SidecarStatement statement, SidecarRule rule,
 								   const SidecarColumns *columns, const Bitmapset *given);
 extern char *sidecar_deparse_look_up(const SidecarTable *table, const SidecarColumns *columns,
-									 const Bitmapset *given, bool now_is_news, bool look_for_masters);
+									 const Bitmapset *given, bool written, bool now_is_news,
+									 bool look_for_masters);
 
 /* in store.c */
 extern SidecarOutcome sidecar_store_row(const SidecarTable *table, const SidecarColumns *columns,

@@ -345,12 +345,13 @@ sidecar_chunk_desc(const SidecarColumns *columns)
 {
 	TupleDesc	desc = CreateTemplateTupleDesc(columns->n + 2);
 
+	/* statements name them by their numbers: users may call theirs anything */
 	for (int i = 0; i < columns->n; i++)
 		TupleDescInitEntry(desc, (AttrNumber) (i + 1), columns->columns[i]->name,
 						   columns->columns[i]->given_type, columns->columns[i]->given_typmod, 0);
-	TupleDescInitEntry(desc, (AttrNumber) (columns->n + 1), SIDECAR_CHUNK_POSITION, INT8OID, -1, 0);
-	TupleDescInitEntry(desc, (AttrNumber) (columns->n + 2), SIDECAR_CHUNK_TIME_GIVEN, BOOLOID, -1, 0);
-	return BlessTupleDesc(desc);
+	TupleDescInitEntry(desc, (AttrNumber) (columns->n + 1), NULL, INT8OID, -1, 0);
+	TupleDescInitEntry(desc, (AttrNumber) (columns->n + 2), NULL, BOOLOID, -1, 0);
+	return desc;
 }
 
 /*
@@ -439,7 +440,7 @@ match_written(SidecarRow **rows, int nrows)
  * become UNCHANGED; and returns the positions of those that have no master.
  *
  * "written" is true when a statement has been run on the rows, and has left them
- * alone.
+ * alone; then those that are not stored are absent.
  */
 Bitmapset  *
 sidecar_look_up_rows(const SidecarStore *store, SidecarRule rule,
@@ -453,7 +454,7 @@ sidecar_look_up_rows(const SidecarStore *store, SidecarRule rule,
 
 	sidecar_run_chunk(store,
 					  sidecar_deparse_look_up(store->table, &store->columns, all_given(rows, nrows),
-											  now_is_news, store->look_for_masters),
+											  written, now_is_news, store->look_for_masters),
 					  SPI_OK_SELECT, chunk, nrows);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
@@ -462,7 +463,10 @@ sidecar_look_up_rows(const SidecarStore *store, SidecarRule rule,
 		int			position = (int) DatumGetInt64(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 1, &isnull));
 
 		if (DatumGetBool(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 2, &isnull)))
+		{
+			rows[position]->absent = written;
 			orphans = bms_add_member(orphans, position);
+		}
 		else
 			rows[position]->outcome = SIDECAR_UNCHANGED;
 	}

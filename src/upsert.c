@@ -79,7 +79,7 @@ sidecar_upsert_person(PG_FUNCTION_ARGS)
 static Datum
 upsert_arguments(FunctionCallInfo fcinfo, const char *label)
 {
-	SidecarTable *table = sidecar_open(sidecar_entity(label), RowExclusiveLock);
+	SidecarTable *table = sidecar_open(sidecar_entity(label), RowExclusiveLock, false);
 	const SidecarColumns *columns;
 	SidecarRule rule;
 	SidecarRow	row = {0};
@@ -174,7 +174,7 @@ learn_arguments(FunctionCallInfo fcinfo, const SidecarTable *table,
 	for (int i = 0; i < columns->n; i++)
 	{
 		Form_pg_attribute att = sidecar_column(table, names[i]);
-		SidecarError *error = sidecar_wrong_type(table->binding->sidecar, att, types[i]);
+		SidecarError *error = sidecar_wrong_type(table->binding->sidecar, att, types[i], false);
 
 		if (error != NULL)
 			sidecar_raise(error);
