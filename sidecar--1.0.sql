@@ -283,7 +283,152 @@ COMMENT ON FUNCTION @extschema@.sidecar_status() IS
 
 
 -- ---------------------------------------------------------------------------
--- Installation: what there should be, what there is, and making the rest
+-- What the tables are like
+--
+-- Every table that sidecar_install() makes or completes is described here, and
+-- nowhere else.  A further column, index or table is a row of these functions.
+--
+-- The functions from here on are pinned to pg_catalog, so that nothing that
+-- others have made is taken for what is meant, and to the quoting of
+-- identifiers that the texts are written in.
+-- ---------------------------------------------------------------------------
+
+-- n is the order in which they are made.  An entity's sidecar table is known by
+-- its name: sidecar_entity_bindings().sidecar_name.
+CREATE FUNCTION @extschema@.sidecar_table_definitions()
+RETURNS TABLE (n integer, table_name text, key_column text, description text)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 3
+SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = off
+AS $sql$
+VALUES
+    (1, 'company_sidecar', 'company_unique_id',
+     'Optional enrichment data for companies (EIN, D&B, Clay metadata)'),
+    (2, 'people_sidecar', 'person_unique_id',
+     'Optional enrichment data for people (Clay insights, social profiles)'),
+    (3, 'sidecar_rejects', 'reject_id',
+     'Enrichment records that could not be stored; sidecar_retry_rejects() tries them again')
+$sql$;
+
+COMMENT ON FUNCTION @extschema@.sidecar_table_definitions() IS
+'the tables that sidecar_install() makes in schema marketing: key column and comment';
+
+-- Types are spelled as format_type() does, because they are compared with what
+-- it says; rest is what follows the type in CREATE TABLE.
+CREATE FUNCTION @extschema@.sidecar_column_definitions()
+RETURNS TABLE (
+    table_name text, n integer, column_name text, type text, rest text, description text)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 31
+SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = off
+AS $sql$
+VALUES
+    ('company_sidecar', 1, 'company_unique_id', 'character varying(50)', ' NOT NULL',
+     'Company that the enrichment is about: key of company_master'),
+    ('company_sidecar', 2, 'ein_number', 'character varying(20)', '',
+     'Employer Identification Number (IRS)'),
+    ('company_sidecar', 3, 'dun_and_bradstreet_number', 'character varying(20)', '',
+     'Dun & Bradstreet DUNS number'),
+    ('company_sidecar', 4, 'clay_tags', 'text[]', '', 'Clay.com tags for categorization'),
+    ('company_sidecar', 5, 'clay_segments', 'text[]', '', 'Clay.com segments for grouping'),
+    ('company_sidecar', 6, 'enrichment_payload', 'jsonb', '', 'Full JSON from enrichment source'),
+    ('company_sidecar', 7, 'last_enriched_at', 'timestamp without time zone', '',
+     'Last enrichment timestamp'),
+    ('company_sidecar', 8, 'enrichment_source', 'text', '',
+     'Source (clay, apify, firecrawl, etc.)'),
+    ('company_sidecar', 9, 'confidence_score', 'numeric(5,2)', '', 'Data confidence score (0-100)'),
+    ('company_sidecar', 10, 'created_at', 'timestamp without time zone', ' DEFAULT now()',
+     'When the row was inserted'),
+    ('company_sidecar', 11, 'updated_at', 'timestamp without time zone', ' DEFAULT now()',
+     'When the row was last updated (by trigger)'),
+    ('people_sidecar', 1, 'person_unique_id', 'character varying(50)', ' NOT NULL',
+     'Person that the enrichment is about: key of people_master'),
+    ('people_sidecar', 2, 'clay_insight_summary', 'text', '', 'Clay.com AI-generated insights'),
+    ('people_sidecar', 3, 'clay_segments', 'text[]', '',
+     'Clay.com segments (e.g., "VP-Engineering")'),
+    ('people_sidecar', 4, 'social_profiles', 'jsonb', '',
+     'Social media profiles (Twitter, GitHub, etc.)'),
+    ('people_sidecar', 5, 'enrichment_payload', 'jsonb', '', 'Full JSON from enrichment source'),
+    ('people_sidecar', 6, 'last_enriched_at', 'timestamp without time zone', '',
+     'Last enrichment timestamp'),
+    ('people_sidecar', 7, 'enrichment_source', 'text', '',
+     'Source (clay, apify, linkedin_scraper, etc.)'),
+    ('people_sidecar', 8, 'confidence_score', 'numeric(5,2)', '', 'Data confidence score (0-100)'),
+    ('people_sidecar', 9, 'created_at', 'timestamp without time zone', ' DEFAULT now()',
+     'When the row was inserted'),
+    ('people_sidecar', 10, 'updated_at', 'timestamp without time zone', ' DEFAULT now()',
+     'When the row was last updated (by trigger)'),
+    ('sidecar_rejects', 1, 'reject_id', 'bigint', ' GENERATED ALWAYS AS IDENTITY',
+     'Order in which records were parked'),
+    ('sidecar_rejects', 2, 'entity', 'text', ' NOT NULL',
+     'What the record is about: company or people'),
+    ('sidecar_rejects', 3, 'unique_id', 'text', '', 'Key that the record names, if it names one'),
+    ('sidecar_rejects', 4, 'record', 'jsonb', ' NOT NULL', 'The record as it was sent'),
+    ('sidecar_rejects', 5, 'on_conflict', 'text', ' NOT NULL',
+     'Survivorship rule that it was sent with'),
+    ('sidecar_rejects', 6, 'error', 'text', ' NOT NULL', 'Why it could not be stored'),
+    ('sidecar_rejects', 7, 'sqlstate', 'text', ' NOT NULL', 'The same as an SQLSTATE'),
+    ('sidecar_rejects', 8, 'attempts', 'integer', ' NOT NULL DEFAULT 1', 'How often it was tried'),
+    ('sidecar_rejects', 9, 'rejected_at', 'timestamp with time zone', ' NOT NULL DEFAULT now()',
+     'When it was parked'),
+    ('sidecar_rejects', 10, 'last_tried_at', 'timestamp with time zone', ' NOT NULL DEFAULT now()',
+     'When it was last tried')
+$sql$;
+
+COMMENT ON FUNCTION @extschema@.sidecar_column_definitions() IS
+'the columns of the tables that sidecar_install() makes: type, default and comment';
+
+-- All are indexes of one column.  family is the operator family, which says
+-- what queries an index can serve: the default one of method and type.
+CREATE FUNCTION @extschema@.sidecar_index_definitions()
+RETURNS TABLE (
+    table_name text, n integer, index_name text, method text, family text, column_name text,
+    is_descending boolean)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 11
+SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = off
+AS $sql$
+SELECT table_name, n, 'idx_' || table_name || '_' || suffix, method, family, column_name,
+       is_descending
+FROM (VALUES
+    ('company_sidecar', 1, 'ein', 'btree', 'text_ops', 'ein_number', false),
+    ('company_sidecar', 2, 'duns', 'btree', 'text_ops', 'dun_and_bradstreet_number', false),
+    ('company_sidecar', 3, 'enriched', 'btree', 'datetime_ops', 'last_enriched_at', true),
+    ('company_sidecar', 4, 'source', 'btree', 'text_ops', 'enrichment_source', false),
+    ('company_sidecar', 5, 'confidence', 'btree', 'numeric_ops', 'confidence_score', true),
+    ('company_sidecar', 6, 'payload', 'gin', 'jsonb_ops', 'enrichment_payload', false),
+    ('people_sidecar', 1, 'enriched', 'btree', 'datetime_ops', 'last_enriched_at', true),
+    ('people_sidecar', 2, 'source', 'btree', 'text_ops', 'enrichment_source', false),
+    ('people_sidecar', 3, 'confidence', 'btree', 'numeric_ops', 'confidence_score', true),
+    ('people_sidecar', 4, 'social', 'gin', 'jsonb_ops', 'social_profiles', false),
+    ('people_sidecar', 5, 'payload', 'gin', 'jsonb_ops', 'enrichment_payload', false)
+) d (table_name, n, suffix, method, family, column_name, is_descending)
+$sql$;
+
+COMMENT ON FUNCTION @extschema@.sidecar_index_definitions() IS
+'the indexes of the tables that sidecar_install() makes, but for primary keys';
+
+-- printed is the condition as pg_get_expr() gives it back: a constraint that
+-- was renamed is known by that.
+CREATE FUNCTION @extschema@.sidecar_check_definitions()
+RETURNS TABLE (
+    table_name text, n integer, check_name text, column_name text, condition text, printed text)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 2
+SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = off
+AS $sql$
+SELECT table_name, 1, table_name || '_confidence_score_check', 'confidence_score',
+       'confidence_score >= 0 AND confidence_score <= 100',
+       '((confidence_score >= (0)::numeric) AND (confidence_score <= (100)::numeric))'
+FROM (VALUES ('company_sidecar'), ('people_sidecar')) d (table_name)
+$sql$;
+
+COMMENT ON FUNCTION @extschema@.sidecar_check_definitions() IS
+'the check constraints of the tables that sidecar_install() makes';
+
+
+-- ---------------------------------------------------------------------------
+-- What there is: the tables, their masters, and why one is not touched
 -- ---------------------------------------------------------------------------
 
 CREATE FUNCTION @extschema@.sidecar_entity_bindings()
@@ -297,399 +442,754 @@ LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 2;
 COMMENT ON FUNCTION @extschema@.sidecar_entity_bindings() IS
 'the entities: the names that sidecar_install() uses, and the tables that are their sidecar and master now, and why they cannot be used';
 
--- Every object that the extension works with.
---
---   position    in the order of creation
---   state       present; missing: "command" makes it; replace: "command" puts
---               ours in its place; invalid, waiting: "hint" says what to do;
---               refused: something else of that name is in the way
---   violations  a query that counts the rows which keep a constraint from
---               being valid
---   replaces    the trigger function that a replaced trigger called
-CREATE FUNCTION @extschema@.sidecar_objects()
-RETURNS TABLE (
-    "position" integer, entity text, kind text, object text, state text, command text, hint text,
-    violations text, replaces regprocedure)
-LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 60
+-- The trigger functions.  Whoever re-runs a migration replaces ours by CREATE
+-- OR REPLACE: the triggers stay, and call another function.  Ours is known by
+-- language, symbol and library; the library is that of a function which must be
+-- ours, or else nothing here would work.
+CREATE FUNCTION @extschema@.sidecar_trigger_functions()
+RETURNS TABLE (entity text, function regprocedure, replaced text)
+LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 2
 SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = off
 AS $sql$
-WITH RECURSIVE
--- What the tables are like.  Types are spelled as format_type() does.
-column_definition (table_name, n, column_name, type, rest, description) AS (VALUES
-    ('company_sidecar', 1, 'company_unique_id', 'character varying(50)', ' NOT NULL', 'Company that the enrichment is about: key of company_master'),
-    ('company_sidecar', 2, 'ein_number', 'character varying(20)', '', 'Employer Identification Number (IRS)'),
-    ('company_sidecar', 3, 'dun_and_bradstreet_number', 'character varying(20)', '', 'Dun & Bradstreet DUNS number'),
-    ('company_sidecar', 4, 'clay_tags', 'text[]', '', 'Clay.com tags for categorization'),
-    ('company_sidecar', 5, 'clay_segments', 'text[]', '', 'Clay.com segments for grouping'),
-    ('company_sidecar', 6, 'enrichment_payload', 'jsonb', '', 'Full JSON from enrichment source'),
-    ('company_sidecar', 7, 'last_enriched_at', 'timestamp without time zone', '', 'Last enrichment timestamp'),
-    ('company_sidecar', 8, 'enrichment_source', 'text', '', 'Source (clay, apify, firecrawl, etc.)'),
-    ('company_sidecar', 9, 'confidence_score', 'numeric(5,2)', '', 'Data confidence score (0-100)'),
-    ('company_sidecar', 10, 'created_at', 'timestamp without time zone', ' DEFAULT now()', 'When the row was inserted'),
-    ('company_sidecar', 11, 'updated_at', 'timestamp without time zone', ' DEFAULT now()', 'When the row was last updated (by trigger)'),
-    ('people_sidecar', 1, 'person_unique_id', 'character varying(50)', ' NOT NULL', 'Person that the enrichment is about: key of people_master'),
-    ('people_sidecar', 2, 'clay_insight_summary', 'text', '', 'Clay.com AI-generated insights'),
-    ('people_sidecar', 3, 'clay_segments', 'text[]', '', 'Clay.com segments (e.g., "VP-Engineering")'),
-    ('people_sidecar', 4, 'social_profiles', 'jsonb', '', 'Social media profiles (Twitter, GitHub, etc.)'),
-    ('people_sidecar', 5, 'enrichment_payload', 'jsonb', '', 'Full JSON from enrichment source'),
-    ('people_sidecar', 6, 'last_enriched_at', 'timestamp without time zone', '', 'Last enrichment timestamp'),
-    ('people_sidecar', 7, 'enrichment_source', 'text', '', 'Source (clay, apify, linkedin_scraper, etc.)'),
-    ('people_sidecar', 8, 'confidence_score', 'numeric(5,2)', '', 'Data confidence score (0-100)'),
-    ('people_sidecar', 9, 'created_at', 'timestamp without time zone', ' DEFAULT now()', 'When the row was inserted'),
-    ('people_sidecar', 10, 'updated_at', 'timestamp without time zone', ' DEFAULT now()', 'When the row was last updated (by trigger)'),
-    ('sidecar_rejects', 1, 'reject_id', 'bigint', ' GENERATED ALWAYS AS IDENTITY', 'Order in which records were parked'),
-    ('sidecar_rejects', 2, 'entity', 'text', ' NOT NULL', 'What the record is about: company or people'),
-    ('sidecar_rejects', 3, 'unique_id', 'text', '', 'Key that the record names, if it names one'),
-    ('sidecar_rejects', 4, 'record', 'jsonb', ' NOT NULL', 'The record as it was sent'),
-    ('sidecar_rejects', 5, 'on_conflict', 'text', ' NOT NULL', 'Survivorship rule that it was sent with'),
-    ('sidecar_rejects', 6, 'error', 'text', ' NOT NULL', 'Why it could not be stored'),
-    ('sidecar_rejects', 7, 'sqlstate', 'text', ' NOT NULL', 'The same as an SQLSTATE'),
-    ('sidecar_rejects', 8, 'attempts', 'integer', ' NOT NULL DEFAULT 1', 'How often it was tried'),
-    ('sidecar_rejects', 9, 'rejected_at', 'timestamp with time zone', ' NOT NULL DEFAULT now()', 'When it was parked'),
-    ('sidecar_rejects', 10, 'last_tried_at', 'timestamp with time zone', ' NOT NULL DEFAULT now()', 'When it was last tried')
-),
-table_definition (n, table_name, key_column, description) AS (VALUES
-    (1, 'company_sidecar', 'company_unique_id', 'Optional enrichment data for companies (EIN, D&B, Clay metadata)'),
-    (2, 'people_sidecar', 'person_unique_id', 'Optional enrichment data for people (Clay insights, social profiles)'),
-    (3, 'sidecar_rejects', 'reject_id', 'Enrichment records that could not be stored; sidecar_retry_rejects() tries them again')
-),
-index_definition (n, table_name, index_name, spec) AS (VALUES
-    (1, 'company_sidecar', 'idx_company_sidecar_ein', 'btree (ein_number)'),
-    (2, 'company_sidecar', 'idx_company_sidecar_duns', 'btree (dun_and_bradstreet_number)'),
-    (3, 'company_sidecar', 'idx_company_sidecar_enriched', 'btree (last_enriched_at DESC)'),
-    (4, 'company_sidecar', 'idx_company_sidecar_source', 'btree (enrichment_source)'),
-    (5, 'company_sidecar', 'idx_company_sidecar_confidence', 'btree (confidence_score DESC)'),
-    (6, 'company_sidecar', 'idx_company_sidecar_payload', 'gin (enrichment_payload)'),
-    (1, 'people_sidecar', 'idx_people_sidecar_enriched', 'btree (last_enriched_at DESC)'),
-    (2, 'people_sidecar', 'idx_people_sidecar_source', 'btree (enrichment_source)'),
-    (3, 'people_sidecar', 'idx_people_sidecar_confidence', 'btree (confidence_score DESC)'),
-    (4, 'people_sidecar', 'idx_people_sidecar_social', 'gin (social_profiles)'),
-    (5, 'people_sidecar', 'idx_people_sidecar_payload', 'gin (enrichment_payload)')
-),
-binding AS MATERIALIZED (
+SELECT b.entity, p.oid::regprocedure,
+       CASE WHEN (p.prolang, p.prosrc, p.probin) IS DISTINCT FROM
+                 (ours.prolang, b.trigger_function, ours.probin) THEN
+           format('function %s was replaced by another; to put it back: '
+                  'CREATE OR REPLACE FUNCTION %1$s RETURNS trigger AS %L, %L LANGUAGE C',
+                  p.oid::regprocedure, ours.probin, b.trigger_function) END
+FROM @extschema@.sidecar_entity_bindings() b
+JOIN pg_extension e ON e.extname = 'sidecar'
+JOIN pg_proc p
+    ON p.pronamespace = e.extnamespace AND p.proname = b.trigger_function AND p.pronargs = 0
+JOIN pg_proc ours
+    ON ours.pronamespace = e.extnamespace AND ours.proname = 'sidecar_entity_bindings'
+   AND ours.pronargs = 0
+$sql$;
+
+COMMENT ON FUNCTION @extschema@.sidecar_trigger_functions() IS
+'the trigger function of each entity, and what to do if somebody has replaced it';
+
+-- Our tables as they are: the bound one, or else the one of that name in schema
+-- marketing, whatever it is; relation is NULL where there is none.
+--
+--   name_sql     its name, to be put into a command
+--   distrust     a name is no right: why what is found by it is not touched.
+--                Whoever owns a table has its triggers, policies and defaults
+--                run by those who write to it
+--   is_usable    keys, indexes, triggers and so on may be made on it
+CREATE FUNCTION @extschema@.sidecar_found_tables()
+RETURNS TABLE (
+    n integer, entity text, table_name text, key_column text, description text, relation oid,
+    schema_name text, name_sql text, is_bound boolean, problem text, distrust text,
+    is_usable boolean)
+LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 3
+SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = off
+AS $sql$
+WITH binding AS MATERIALIZED (
     SELECT * FROM @extschema@.sidecar_entity_bindings()
 ),
--- the relations of schema marketing by name, whatever they are
-named AS (
-    SELECT c.relname, c.oid::regclass AS rel
-    FROM pg_class c
-    JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = 'marketing'
-),
--- our tables as they are: the bound one, or else the one of that name
 found AS (
-    SELECT d.n, b.entity, d.table_name, d.key_column, d.description,
-           format('marketing.%I', d.table_name) AS default_name,
-           b.sidecar IS NOT NULL AS bound,
-           COALESCE(b.sidecar, named.rel) AS rel,
-           b.problem, c.relkind, c.relpersistence, c.relowner, n.nspname, c.relname,
-           COALESCE(quote_ident(n.nspname) || '.' || quote_ident(c.relname),
-                    format('marketing.%I', d.table_name)) AS table_sql
-    FROM table_definition d
+    SELECT d.*, b.entity, b.problem, b.sidecar IS NOT NULL AS is_bound,
+           COALESCE(b.sidecar, named.oid) AS relation
+    FROM @extschema@.sidecar_table_definitions() d
     LEFT JOIN binding b ON b.sidecar_name = d.table_name
-    LEFT JOIN named ON named.relname = d.table_name
-    LEFT JOIN pg_class c ON c.oid = COALESCE(b.sidecar, named.rel)
+    LEFT JOIN (pg_class named JOIN pg_namespace n
+               ON n.oid = named.relnamespace AND n.nspname = 'marketing')
+        ON named.relname = d.table_name
+)
+SELECT f.n, f.entity, f.table_name, f.key_column, f.description, c.oid,
+       COALESCE(n.nspname, 'marketing'),
+       quote_ident(COALESCE(n.nspname, 'marketing')) || '.' ||
+       quote_ident(COALESCE(c.relname, f.table_name)),
+       f.is_bound, f.problem, distrust.reason,
+       distrust.reason IS NULL AND (f.is_bound OR f.problem IS NULL)
+FROM found f
+LEFT JOIN pg_class c ON c.oid = f.relation
+LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN LATERAL (
+    -- the table of parked records is anybody's who may own a sidecar
+    SELECT format('Its owner %I may not own a sidecar table; if it shall be one: '
+                  'GRANT EXECUTE ON FUNCTION %s TO %1$I, then SELECT sidecar_install()',
+                  pg_get_userbyid(c.relowner),
+                  string_agg(t.function::text, ', ' ORDER BY t.entity)) AS reason
+    FROM @extschema@.sidecar_trigger_functions() t
+    WHERE t.entity = f.entity OR f.entity IS NULL
+    HAVING NOT bool_or(has_function_privilege(c.relowner, t.function, 'EXECUTE'))
+) distrust ON c.oid IS NOT NULL AND NOT f.is_bound
+$sql$;
+
+COMMENT ON FUNCTION @extschema@.sidecar_found_tables() IS
+'the tables of sidecar_table_definitions() as they are: the one that is bound, or else the one of that name, and why it is not touched';
+
+-- What an upsert finds a row by, and a foreign key can reference: a unique index
+-- on this column and no other.
+CREATE FUNCTION @extschema@.sidecar_has_key(relation oid, column_number smallint)
+RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = off
+AS $sql$
+SELECT EXISTS (
+    SELECT FROM pg_index i
+    WHERE i.indrelid = relation AND i.indnkeyatts = 1 AND i.indkey[0] = column_number
+      AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL)
+$sql$;
+
+COMMENT ON FUNCTION @extschema@.sidecar_has_key(oid, smallint) IS
+'whether the column alone has a unique index that is valid, whole and not deferrable';
+
+-- The masters as they are: the referenced one, or else the one of that name in
+-- schema marketing; obstacle says why it cannot be referenced.
+CREATE FUNCTION @extschema@.sidecar_found_masters()
+RETURNS TABLE (
+    entity text, key_column text, relation oid, name_sql text, is_bound boolean, obstacle text)
+LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 2
+SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = off
+AS $sql$
+WITH RECURSIVE found AS MATERIALIZED (
+    SELECT b.entity, b.master_key, b.master IS NOT NULL AS is_bound,
+           c.oid AS relation, c.relkind, c.relpersistence, a.attnum, a.atttypid,
+           quote_ident(COALESCE(n.nspname, 'marketing')) || '.' ||
+           quote_ident(COALESCE(c.relname, b.master_name)) AS name_sql
+    FROM @extschema@.sidecar_entity_bindings() b
+    LEFT JOIN (pg_class named JOIN pg_namespace m
+               ON m.oid = named.relnamespace AND m.nspname = 'marketing')
+        ON named.relname = b.master_name
+    LEFT JOIN pg_class c ON c.oid = COALESCE(b.master, named.oid)
     LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
-),
--- a name is no right: why what is found by its name alone is not touched
-distrusted AS (
-    SELECT f.table_name,
-           format('Its owner %I may not own a sidecar table; if it shall be one: GRANT EXECUTE ON FUNCTION %s TO %1$I, then SELECT sidecar_install()',
-                  pg_get_userbyid(f.relowner), string_agg(p.oid::regprocedure::text, ', ' ORDER BY p.proname)) AS reason
-    FROM found f
-    JOIN binding b ON b.entity = f.entity OR f.entity IS NULL
-    JOIN pg_proc p ON p.proname = b.trigger_function AND p.pronargs = 0
-    JOIN pg_extension e ON e.extnamespace = p.pronamespace AND e.extname = 'sidecar'
-    WHERE f.rel IS NOT NULL AND NOT f.bound
-    GROUP BY f.table_name, f.relowner
-    HAVING NOT bool_or(has_function_privilege(f.relowner, p.oid, 'EXECUTE'))
-),
--- the tables to work on
-ours AS (
-    SELECT * FROM found f
-    WHERE NOT EXISTS (SELECT FROM distrusted d WHERE d.table_name = f.table_name)
-      AND (f.bound OR f.problem IS NULL)
-),
--- why a relation that has our table's name is not it
-refusal AS (
-    SELECT f.table_name,
-           CASE
-               WHEN f.problem IS NOT NULL THEN f.problem
-               ELSE 'It has the name that sidecar needs, but ' || CASE
-               WHEN f.relkind NOT IN ('r', 'p') THEN 'it is not a table'
-               WHEN f.relpersistence <> 'p' THEN 'it is not a permanent table'
-               ELSE (
-                   SELECT string_agg(
-                       CASE WHEN a.attname IS NULL THEN format('it has no column %I', d.column_name)
-                            ELSE format('column %I is %s, not %s', d.column_name,
-                                        format_type(a.atttypid, a.atttypmod), d.type)
-                       END, ', ' ORDER BY d.n)
-                   FROM column_definition d
-                   LEFT JOIN pg_attribute a
-                       ON a.attrelid = f.rel AND a.attname = d.column_name AND NOT a.attisdropped
-                   WHERE d.table_name = f.table_name
-                     AND (format_type(a.atttypid, a.atttypmod) <> d.type
-                          OR a.attname IS NULL AND d.column_name = f.key_column))
-               END
-           END AS reason
-    FROM found f
-    WHERE f.problem IS NOT NULL OR f.rel IS NOT NULL AND NOT f.bound
-),
--- the masters as they are: the referenced one, or else the one of that name
-master AS (
-    SELECT b.entity, b.master_key, b.master IS NOT NULL AS bound,
-           format('marketing.%I', b.master_name) AS default_name,
-           COALESCE(b.master, named.rel) AS rel, c.relkind, c.relpersistence,
-           quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS table_sql,
-           a.attnum, a.atttypid
-    FROM binding b
-    LEFT JOIN named ON named.relname = b.master_name
-    LEFT JOIN pg_class c ON c.oid = COALESCE(b.master, named.rel)
-    LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
-    LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = b.master_key AND NOT a.attisdropped
+    LEFT JOIN pg_attribute a
+        ON a.attrelid = c.oid AND a.attname = b.master_key AND NOT a.attisdropped
 ),
 -- a domain is what it is made of
 base_type (entity, type, typtype, typbasetype) AS (
-    SELECT m.entity, t.oid, t.typtype, t.typbasetype
-    FROM master m JOIN pg_type t ON t.oid = m.atttypid
+    SELECT f.entity, t.oid, t.typtype, t.typbasetype
+    FROM found f JOIN pg_type t ON t.oid = f.atttypid
     UNION ALL
     SELECT b.entity, t.oid, t.typtype, t.typbasetype
     FROM base_type b JOIN pg_type t ON t.oid = b.typbasetype
     WHERE b.typtype = 'd'
-),
--- why a master cannot be referenced
-obstacle AS (
-    SELECT m.entity,
-           CASE
-               WHEN m.rel IS NULL THEN
-                   format('create table %s with a unique column %I, or SELECT sidecar_create_masters()', m.default_name, m.master_key)
-               WHEN m.relkind NOT IN ('r', 'p') THEN
-                   format('%s is a %s; the master must be an ordinary or partitioned table', m.table_sql,
-                          CASE m.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view'
-                                         WHEN 'f' THEN 'foreign table' ELSE 'relation of another kind' END)
-               WHEN m.relpersistence <> 'p' THEN
-                   format('%s is unlogged or temporary; the master must be a permanent table', m.table_sql)
-               WHEN m.attnum IS NULL THEN
-                   format('%s has no column %I', m.table_sql, m.master_key)
-               WHEN NOT EXISTS (SELECT FROM base_type b WHERE b.entity = m.entity
-                                AND b.type IN ('text'::regtype, 'varchar'::regtype)) THEN
-                   format('column %I of %s is %s; the key must be text or character varying', m.master_key, m.table_sql,
-                          format_type(m.atttypid, NULL))
-               WHEN NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = m.rel
-                                AND i.indisunique AND i.indisvalid AND i.indimmediate
-                                AND i.indnkeyatts = 1 AND i.indkey[0] = m.attnum AND i.indpred IS NULL) THEN
-                   format('column %I of %s has no plain unique index that is valid and not deferrable', m.master_key, m.table_sql)
-           END AS reason
-    FROM master m
 )
+SELECT f.entity, f.master_key, f.relation, f.name_sql, f.is_bound, CASE
+    WHEN f.relation IS NULL THEN
+        format('create table %s with a unique column %I, or SELECT sidecar_create_masters()',
+               f.name_sql, f.master_key)
+    WHEN f.relkind NOT IN ('r', 'p') THEN
+        format('%s is a %s; the master must be an ordinary or partitioned table', f.name_sql,
+               CASE f.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view'
+                              WHEN 'f' THEN 'foreign table' ELSE 'relation of another kind' END)
+    WHEN f.relpersistence <> 'p' THEN
+        format('%s is unlogged or temporary; the master must be a permanent table', f.name_sql)
+    WHEN f.attnum IS NULL THEN format('%s has no column %I', f.name_sql, f.master_key)
+    WHEN NOT EXISTS (SELECT FROM base_type b WHERE b.entity = f.entity
+                     AND b.type IN ('text'::regtype, 'varchar'::regtype)) THEN
+        format('column %I of %s is %s; the key must be text or character varying',
+               f.master_key, f.name_sql, format_type(f.atttypid, NULL))
+    WHEN NOT @extschema@.sidecar_has_key(f.relation, f.attnum) THEN
+        format('column %I of %s has no plain unique index that is valid and not deferrable',
+               f.master_key, f.name_sql)
+    END
+FROM found f
+$sql$;
 
--- the schema
-SELECT 0, NULL, 'schema', 'marketing',
-       CASE WHEN EXISTS (SELECT FROM pg_namespace WHERE nspname = 'marketing') THEN 'present' ELSE 'missing' END,
+COMMENT ON FUNCTION @extschema@.sidecar_found_masters() IS
+'the masters as they are: the one that is referenced, or else the one of that name, and why it cannot be referenced';
+
+
+-- ---------------------------------------------------------------------------
+-- What there is, compared with what there should be: a function per kind of
+-- object, all with the same columns
+-- ---------------------------------------------------------------------------
+
+--   table_order, n   the order among those of its kind
+--   state            present; missing: "command" makes it; replace: "command"
+--                    puts ours in its place; invalid, waiting: "hint" says what
+--                    to do; refused: something else of that name is in the way
+--   hint             what is to be done by hand, also if it is present
+--   violations       a query that counts the rows which keep a constraint from
+--                    being valid.  It runs with the caller's rights: only on
+--                    columns whose types were looked at, because anything else
+--                    could call an owner's casts and operators
+--   replaces         the trigger function that a replaced trigger called
+CREATE TYPE @extschema@.sidecar_object AS (
+    table_order integer, n integer, entity text, kind text, object text, state text, command text,
+    hint text, violations text, replaces regprocedure);
+
+COMMENT ON TYPE @extschema@.sidecar_object IS
+'an object that the extension works with: a row of the functions that sidecar_objects() puts together';
+
+CREATE FUNCTION @extschema@.sidecar_objects_schema()
+RETURNS SETOF @extschema@.sidecar_object
+LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 1
+SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = off
+AS $sql$
+SELECT 0, 0, NULL, 'schema', 'marketing',
+       CASE WHEN EXISTS (SELECT FROM pg_namespace WHERE nspname = 'marketing')
+            THEN 'present' ELSE 'missing' END,
        'CREATE SCHEMA marketing', NULL, NULL, NULL::regprocedure
+$sql$;
 
-UNION ALL
--- the tables
-SELECT 100 + 20 * f.n, f.entity, 'table', f.table_sql,
-       CASE WHEN d.reason IS NOT NULL THEN 'waiting' WHEN r.reason IS NOT NULL THEN 'refused'
-            WHEN f.rel IS NULL THEN 'missing' ELSE 'present' END,
-       format(E'CREATE TABLE %s (\n%s,\n    CONSTRAINT %I PRIMARY KEY (%I));\nCOMMENT ON TABLE %1$s IS %5$L;%6$s',
-              f.default_name,
-              (SELECT string_agg(format('    %I %s%s', d.column_name, d.type, d.rest), E',\n' ORDER BY d.n)
-               FROM column_definition d WHERE d.table_name = f.table_name),
-              f.table_name || '_pkey', f.key_column, f.description,
-              (SELECT string_agg(format(E'\nCOMMENT ON COLUMN %s.%I IS %L', f.default_name, d.column_name, d.description), ';' ORDER BY d.n)
-               FROM column_definition d WHERE d.table_name = f.table_name)),
-       COALESCE(d.reason, r.reason), NULL, NULL
-FROM found f LEFT JOIN refusal r USING (table_name) LEFT JOIN distrusted d USING (table_name)
+COMMENT ON FUNCTION @extschema@.sidecar_objects_schema() IS
+'the schema of our tables: its part of sidecar_objects()';
 
-UNION ALL
--- columns that a later version added, or that were dropped
-SELECT 200 + 20 * f.n + d.n, f.entity, 'column', format('%s.%I', f.table_sql, d.column_name), 'missing',
-       format(E'ALTER TABLE %s ADD COLUMN %I %s%s;\nCOMMENT ON COLUMN %1$s.%2$I IS %5$L',
-              f.table_sql, d.column_name, d.type, d.rest, d.description),
-       NULL, NULL, NULL
-FROM ours f
-JOIN column_definition d USING (table_name)
-WHERE f.rel IS NOT NULL
-  AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = f.rel AND a.attname = d.column_name AND NOT a.attisdropped)
-
-UNION ALL
--- the primary keys, made with the tables
-SELECT 300 + 20 * f.n, f.entity, 'primary key', f.table_name || '_pkey', 'missing',
-       format('ALTER TABLE %s ADD CONSTRAINT %I PRIMARY KEY (%I)', f.table_sql, f.table_name || '_pkey', f.key_column),
-       NULL, NULL, NULL
-FROM ours f
-WHERE f.rel IS NOT NULL
-  AND NOT EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
-                  WHERE i.indrelid = f.rel AND a.attname = f.key_column AND i.indisunique AND i.indisvalid
-                    AND i.indimmediate AND i.indnkeyatts = 1 AND i.indpred IS NULL)
-
-UNION ALL
--- the checks
-SELECT 400 + 20 * f.n, f.entity, 'check', format('%I on %s', f.table_name || '_confidence_score_check', f.table_sql),
-       CASE WHEN c.oid IS NOT NULL THEN 'present' ELSE 'missing' END,
-       format('ALTER TABLE %s ADD CONSTRAINT %I CHECK (confidence_score >= 0 AND confidence_score <= 100)',
-              f.table_sql, f.table_name || '_confidence_score_check'),
-       CASE WHEN NOT c.convalidated THEN
-                format('stored rows do not meet it: mend them, then ALTER TABLE %s VALIDATE CONSTRAINT %I', f.table_sql, c.conname) END,
-       format('SELECT count(*) FROM %s WHERE NOT (confidence_score >= 0 AND confidence_score <= 100)', f.table_sql),
-       NULL
-FROM ours f
-LEFT JOIN pg_constraint c ON c.conrelid = f.rel AND c.contype = 'c' AND c.conname = f.table_name || '_confidence_score_check'
-WHERE f.entity IS NOT NULL
-
-UNION ALL
--- the indexes: one of the same definition will do, whatever its name
-SELECT 500 + 20 * f.n + d.n, f.entity, 'index', format('%I.%I', COALESCE(f.nspname, 'marketing'), d.index_name),
-       CASE WHEN like_it.valid THEN 'present'
-            WHEN NOT like_it.valid THEN 'invalid'
-            WHEN taken.what IS NOT NULL THEN 'waiting'
-            ELSE 'missing' END,
-       format('CREATE INDEX %I ON %s USING %s', d.index_name, f.table_sql, d.spec),
-       CASE WHEN like_it.valid THEN NULL
-            WHEN NOT like_it.valid THEN format('REINDEX INDEX CONCURRENTLY %s', like_it.name)
-            WHEN taken.what IS NOT NULL THEN format('the name is taken by %s: rename that', taken.what) END,
-       NULL, NULL
-FROM ours f
-JOIN index_definition d USING (table_name)
+CREATE FUNCTION @extschema@.sidecar_objects_tables()
+RETURNS SETOF @extschema@.sidecar_object
+LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 3
+SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = off
+AS $sql$
+SELECT f.n, 0, f.entity, 'table', f.name_sql,
+       CASE WHEN f.distrust IS NOT NULL THEN 'waiting'
+            WHEN COALESCE(f.problem, refusal.reason) IS NOT NULL THEN 'refused'
+            WHEN f.relation IS NULL THEN 'missing' ELSE 'present' END,
+       -- unnamed, the key gets the name that is given elsewhere, or a free one if
+       -- an older table still has that
+       format(E'CREATE TABLE marketing.%I (\n%s,\n    PRIMARY KEY (%I));\n'
+              'COMMENT ON TABLE marketing.%1$I IS %4$L;%5$s',
+              f.table_name, made.columns, f.key_column, f.description, made.comments),
+       COALESCE(f.distrust, f.problem, refusal.reason), NULL, NULL::regprocedure
+FROM @extschema@.sidecar_found_tables() f
 LEFT JOIN LATERAL (
-    SELECT i.indexrelid::regclass AS name, i.indisvalid AS valid
+    SELECT string_agg(format('    %I %s%s', d.column_name, d.type, d.rest), E',\n' ORDER BY d.n),
+           string_agg(format(E'\nCOMMENT ON COLUMN marketing.%I.%I IS %L', f.table_name,
+                             d.column_name, d.description), ';' ORDER BY d.n)
+    FROM @extschema@.sidecar_column_definitions() d
+    WHERE d.table_name = f.table_name) made (columns, comments) ON true
+LEFT JOIN LATERAL (
+    -- what is bound was looked at already, and then problem tells
+    SELECT 'It has the name that sidecar needs, but ' || CASE
+               WHEN c.relkind NOT IN ('r', 'p') THEN 'it is not a table'
+               WHEN c.relpersistence <> 'p' THEN 'it is not a permanent table'
+               ELSE string_agg(
+                   CASE WHEN a.attname IS NULL THEN format('it has no column %I', d.column_name)
+                        ELSE format('column %I is %s, not %s', d.column_name,
+                                    format_type(a.atttypid, a.atttypmod), d.type) END,
+                   ', ' ORDER BY d.n)
+                   -- other columns that are missing are added
+                   FILTER (WHERE format_type(a.atttypid, a.atttypmod) <> d.type
+                           OR a.attname IS NULL AND d.column_name = f.key_column) END AS reason
+    FROM pg_class c
+    JOIN @extschema@.sidecar_column_definitions() d ON d.table_name = f.table_name
+    LEFT JOIN pg_attribute a
+        ON a.attrelid = c.oid AND a.attname = d.column_name AND NOT a.attisdropped
+    WHERE c.oid = f.relation AND NOT f.is_bound
+    GROUP BY c.relkind, c.relpersistence) refusal ON true
+$sql$;
+
+COMMENT ON FUNCTION @extschema@.sidecar_objects_tables() IS
+'the tables: their part of sidecar_objects()';
+
+-- Only columns that a later version has added, or that were dropped: those that
+-- are there go with their table.
+CREATE FUNCTION @extschema@.sidecar_objects_columns()
+RETURNS SETOF @extschema@.sidecar_object
+LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 1
+SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = off
+AS $sql$
+SELECT f.n, d.n, f.entity, 'column', format('%s.%I', f.name_sql, d.column_name), 'missing',
+       format(E'ALTER TABLE %s ADD COLUMN %I %s%s;\nCOMMENT ON COLUMN %1$s.%2$I IS %5$L',
+              f.name_sql, d.column_name, d.type, d.rest, d.description),
+       NULL, NULL, NULL::regprocedure
+FROM @extschema@.sidecar_found_tables() f
+JOIN @extschema@.sidecar_column_definitions() d USING (table_name)
+WHERE f.is_usable AND f.relation IS NOT NULL
+  AND NOT EXISTS (SELECT FROM pg_attribute a
+                  WHERE a.attrelid = f.relation AND a.attname = d.column_name
+                    AND NOT a.attisdropped)
+$sql$;
+
+COMMENT ON FUNCTION @extschema@.sidecar_objects_columns() IS
+'the columns that are missing: their part of sidecar_objects()';
+
+-- Only those that are missing: they are made with their tables.  Any unique key
+-- of the column will do, and is made where the table has a primary key of its
+-- own already.
+CREATE FUNCTION @extschema@.sidecar_objects_keys()
+RETURNS SETOF @extschema@.sidecar_object
+LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 1
+SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = off
+AS $sql$
+SELECT f.n, 0, f.entity, 'primary key', f.table_name || '_pkey', 'missing',
+       format('ALTER TABLE %s ADD %s (%I)', f.name_sql,
+              CASE WHEN EXISTS (SELECT FROM pg_index i
+                                WHERE i.indrelid = f.relation AND i.indisprimary)
+                   THEN 'UNIQUE' ELSE 'PRIMARY KEY' END, f.key_column),
+       NULL, NULL, NULL::regprocedure
+FROM @extschema@.sidecar_found_tables() f
+LEFT JOIN pg_attribute a
+    ON a.attrelid = f.relation AND a.attname = f.key_column AND NOT a.attisdropped
+WHERE f.is_usable AND f.relation IS NOT NULL
+  AND NOT @extschema@.sidecar_has_key(f.relation, a.attnum)
+$sql$;
+
+COMMENT ON FUNCTION @extschema@.sidecar_objects_keys() IS
+'the primary keys that are missing: their part of sidecar_objects()';
+
+-- The one of that name on the table, or a valid one that says the same.
+CREATE FUNCTION @extschema@.sidecar_objects_checks()
+RETURNS SETOF @extschema@.sidecar_object
+LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 2
+SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = off
+AS $sql$
+SELECT f.n, d.n, f.entity, 'check', format('%I on %s', d.check_name, f.name_sql),
+       CASE WHEN c.conname IS NOT NULL THEN 'present' ELSE 'missing' END,
+       format('ALTER TABLE %s ADD CONSTRAINT %I CHECK (%s)', f.name_sql, d.check_name,
+              d.condition),
+       CASE WHEN NOT c.convalidated THEN
+           format('stored rows do not meet it: mend them, '
+                  'then ALTER TABLE %s VALIDATE CONSTRAINT %I', f.name_sql, c.conname) END,
+       format('SELECT count(*) FROM %s WHERE NOT (%s)', f.name_sql, d.condition),
+       NULL::regprocedure
+FROM @extschema@.sidecar_found_tables() f
+JOIN @extschema@.sidecar_check_definitions() d USING (table_name)
+LEFT JOIN pg_attribute a
+    ON a.attrelid = f.relation AND a.attname = d.column_name AND NOT a.attisdropped
+LEFT JOIN LATERAL (
+    SELECT c.conname, c.convalidated
+    FROM pg_constraint c
+    WHERE c.conrelid = f.relation AND c.contype = 'c'
+      AND (c.conname = d.check_name
+           OR c.conkey = ARRAY[a.attnum] AND pg_get_expr(c.conbin, c.conrelid) = d.printed)
+    ORDER BY c.convalidated DESC, c.conname <> d.check_name LIMIT 1) c ON true
+WHERE f.is_usable
+$sql$;
+
+COMMENT ON FUNCTION @extschema@.sidecar_objects_checks() IS
+'the check constraints: their part of sidecar_objects()';
+
+-- One that serves the same queries will do, whatever its name, tablespace and
+-- storage parameters, unique or not: the catalog is compared, not a text.
+CREATE FUNCTION @extschema@.sidecar_objects_indexes()
+RETURNS SETOF @extschema@.sidecar_object
+LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 11
+SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = off
+AS $sql$
+SELECT f.n, d.n, f.entity, 'index', format('%I.%I', f.schema_name, d.index_name),
+       CASE WHEN same.is_valid THEN 'present' WHEN NOT same.is_valid THEN 'invalid'
+            WHEN taken.what IS NOT NULL THEN 'waiting' ELSE 'missing' END,
+       format('CREATE INDEX %I ON %s USING %s (%I%s)', d.index_name, f.name_sql, d.method,
+              d.column_name, CASE WHEN d.is_descending THEN ' DESC' END),
+       CASE WHEN same.is_valid THEN NULL
+            -- REINDEX does not make the index of a partitioned table valid
+            WHEN NOT same.is_valid AND same.relkind = 'I' THEN
+                format('make it on each partition, then ALTER INDEX %s ATTACH PARTITION for each',
+                       same.index)
+            WHEN NOT same.is_valid THEN format('REINDEX INDEX CONCURRENTLY %s', same.index)
+            WHEN taken.what IS NOT NULL THEN
+                format('the name is taken by %s: rename that', taken.what) END,
+       NULL, NULL::regprocedure
+FROM @extschema@.sidecar_found_tables() f
+JOIN @extschema@.sidecar_index_definitions() d USING (table_name)
+LEFT JOIN LATERAL (
+    SELECT i.indexrelid::regclass AS index, i.indisvalid AS is_valid, c.relkind
     FROM pg_index i
-    WHERE i.indrelid = f.rel AND i.indpred IS NULL
-      AND regexp_replace(pg_get_indexdef(i.indexrelid), '^.* USING ', '') = d.spec
-    ORDER BY i.indisvalid DESC LIMIT 1) like_it ON true
+    JOIN pg_class c ON c.oid = i.indexrelid
+    JOIN pg_am m ON m.oid = c.relam
+    JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+    JOIN pg_opclass o ON o.oid = i.indclass[0]
+    JOIN pg_opfamily y ON y.oid = o.opcfamily
+    WHERE i.indrelid = f.relation AND i.indislive
+      AND m.amname = d.method AND a.attname = d.column_name
+      -- operators of pg_catalog, in the column's own order
+      AND y.opfname = d.family AND y.opfnamespace = 'pg_catalog'::regnamespace
+      AND i.indcollation[0] = a.attcollation
+      -- 1 is DESC and 2 is NULLS FIRST; DESC alone means both
+      AND i.indoption[0] = CASE WHEN d.is_descending THEN 3 ELSE 0 END
+      -- one key column; an expression would have no number
+      AND i.indnkeyatts = 1 AND i.indpred IS NULL
+    ORDER BY i.indisvalid DESC LIMIT 1) same ON true
 LEFT JOIN LATERAL (
     SELECT pg_describe_object('pg_class'::regclass, c.oid, 0) AS what
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = COALESCE(f.nspname, 'marketing') AND c.relname = d.index_name) taken ON true
+    FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace
+    WHERE s.nspname = f.schema_name AND c.relname = d.index_name) taken ON true
+WHERE f.is_usable
+$sql$;
 
-UNION ALL
--- the triggers
-SELECT 600 + 20 * f.n, f.entity, 'trigger', format('%I on %s', b.trigger_name, f.table_sql),
-       CASE WHEN f.bound THEN 'present' WHEN old.tgfoid IS NOT NULL THEN 'replace' ELSE 'missing' END,
-       CASE WHEN old.tgfoid IS NOT NULL THEN format(E'DROP TRIGGER %I ON %s;\n', b.trigger_name, f.table_sql) ELSE '' END ||
-       format('CREATE TRIGGER %I BEFORE UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION %I.%I()',
-              b.trigger_name, f.table_sql,
-              (SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'sidecar'),
-              b.trigger_function),
-       (SELECT format('disabled: ALTER TABLE %s ENABLE TRIGGER %I', f.table_sql, t.tgname)
-        FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
-        WHERE f.bound AND t.tgrelid = f.rel AND p.proname = b.trigger_function AND t.tgenabled NOT IN ('O', 'A')
-        LIMIT 1),
-       NULL, old.tgfoid::regprocedure
-FROM ours f
-JOIN binding b USING (entity)
-LEFT JOIN pg_trigger old ON NOT f.bound AND old.tgrelid = f.rel AND old.tgname = b.trigger_name
+COMMENT ON FUNCTION @extschema@.sidecar_objects_indexes() IS
+'the indexes: their part of sidecar_objects()';
 
-UNION ALL
--- the foreign keys
-SELECT 700 + 20 * f.n, f.entity, 'foreign key', format('%I on %s', b.foreign_key, f.table_sql),
-       CASE WHEN m.bound THEN 'present' WHEN o.reason IS NOT NULL THEN 'waiting' ELSE 'missing' END,
-       format('ALTER TABLE %s ADD CONSTRAINT %I FOREIGN KEY (%I) REFERENCES %s (%I) ON DELETE CASCADE',
-              f.table_sql, b.foreign_key, f.key_column, COALESCE(m.table_sql, m.default_name), b.master_key),
-       CASE WHEN m.bound THEN
-                (SELECT format('stored rows do not meet it: mend them, then ALTER TABLE %s VALIDATE CONSTRAINT %I', f.table_sql, c.conname)
-                 FROM pg_constraint c
-                 WHERE c.conrelid = f.rel AND c.confrelid = m.rel AND c.contype = 'f' AND c.conparentid = 0 AND NOT c.convalidated
-                 LIMIT 1)
-            ELSE o.reason || '; then SELECT sidecar_install()' END,
+-- A table is bound if it has the trigger, whatever that is called.
+CREATE FUNCTION @extschema@.sidecar_objects_triggers()
+RETURNS SETOF @extschema@.sidecar_object
+LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 2
+SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = off
+AS $sql$
+SELECT f.n, 0, f.entity, 'trigger', format('%I on %s', b.trigger_name, f.name_sql),
+       CASE WHEN f.is_bound THEN 'present' WHEN old.tgfoid IS NOT NULL THEN 'replace'
+            ELSE 'missing' END,
+       CASE WHEN old.tgfoid IS NOT NULL THEN
+           format(E'DROP TRIGGER %I ON %s;\n', b.trigger_name, f.name_sql) ELSE '' END ||
+       format('CREATE TRIGGER %I BEFORE UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION %s',
+              b.trigger_name, f.name_sql, t.function),
+       NULLIF(concat_ws('; ', disabled.hint, t.replaced), ''), NULL, old.tgfoid::regprocedure
+FROM @extschema@.sidecar_found_tables() f
+JOIN @extschema@.sidecar_entity_bindings() b USING (entity)
+JOIN @extschema@.sidecar_trigger_functions() t USING (entity)
+LEFT JOIN pg_trigger old
+    ON NOT f.is_bound AND old.tgrelid = f.relation AND old.tgname = b.trigger_name
+LEFT JOIN LATERAL (
+    SELECT format('disabled: ALTER TABLE %s ENABLE TRIGGER %I', f.name_sql, g.tgname) AS hint
+    FROM pg_trigger g
+    WHERE f.is_bound AND g.tgrelid = f.relation AND g.tgfoid = t.function
+      AND g.tgenabled NOT IN ('O', 'A')
+    LIMIT 1) disabled ON true
+WHERE f.is_usable
+$sql$;
+
+COMMENT ON FUNCTION @extschema@.sidecar_objects_triggers() IS
+'the triggers: their part of sidecar_objects()';
+
+-- One that references the master by the sidecar's key column binds the master,
+-- whatever its name.
+CREATE FUNCTION @extschema@.sidecar_objects_foreign_keys()
+RETURNS SETOF @extschema@.sidecar_object
+LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 2
+SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = off
+AS $sql$
+SELECT f.n, 0, f.entity, 'foreign key', format('%I on %s', b.foreign_key, f.name_sql),
+       CASE WHEN m.is_bound THEN 'present' WHEN m.obstacle IS NOT NULL THEN 'waiting'
+            ELSE 'missing' END,
+       format('ALTER TABLE %s ADD CONSTRAINT %I FOREIGN KEY (%I) '
+              'REFERENCES %s (%I) ON DELETE CASCADE',
+              f.name_sql, b.foreign_key, f.key_column, m.name_sql, m.key_column),
+       CASE WHEN m.is_bound THEN invalid.hint
+            ELSE m.obstacle || '; then SELECT sidecar_install()' END,
        format('SELECT count(*) FROM %s s WHERE NOT EXISTS (SELECT FROM %s m WHERE m.%I = s.%I)',
-              f.table_sql, m.table_sql, b.master_key, f.key_column),
-       NULL
-FROM ours f
-JOIN binding b USING (entity)
-JOIN master m USING (entity)
-JOIN obstacle o USING (entity)
+              f.name_sql, m.name_sql, m.key_column, f.key_column),
+       NULL::regprocedure
+FROM @extschema@.sidecar_found_tables() f
+JOIN @extschema@.sidecar_entity_bindings() b USING (entity)
+JOIN @extschema@.sidecar_found_masters() m USING (entity)
+LEFT JOIN LATERAL (
+    SELECT format('stored rows do not meet it: mend them, '
+                  'then ALTER TABLE %s VALIDATE CONSTRAINT %I', f.name_sql, c.conname) AS hint
+    FROM pg_constraint c
+    WHERE c.conrelid = f.relation AND c.confrelid = m.relation AND c.contype = 'f'
+      AND c.conparentid = 0 AND NOT c.convalidated
+    LIMIT 1) invalid ON true
+WHERE f.is_usable
+$sql$;
+
+COMMENT ON FUNCTION @extschema@.sidecar_objects_foreign_keys() IS
+'the foreign keys to the masters: their part of sidecar_objects()';
+
+-- In the order of creation.
+CREATE FUNCTION @extschema@.sidecar_objects()
+RETURNS TABLE (
+    "position" integer, entity text, kind text, object text, state text, command text, hint text,
+    violations text, replaces regprocedure)
+LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 22
+SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = off
+AS $sql$
+SELECT (row_number() OVER (ORDER BY o.kind_order, o.table_order, o.n))::integer, o.entity, o.kind,
+       o.object, o.state, o.command, o.hint, o.violations, o.replaces
+FROM (SELECT 1 AS kind_order, * FROM @extschema@.sidecar_objects_schema()
+      UNION ALL SELECT 2, * FROM @extschema@.sidecar_objects_tables()
+      UNION ALL SELECT 3, * FROM @extschema@.sidecar_objects_columns()
+      UNION ALL SELECT 4, * FROM @extschema@.sidecar_objects_keys()
+      UNION ALL SELECT 5, * FROM @extschema@.sidecar_objects_checks()
+      UNION ALL SELECT 6, * FROM @extschema@.sidecar_objects_indexes()
+      UNION ALL SELECT 7, * FROM @extschema@.sidecar_objects_triggers()
+      UNION ALL SELECT 8, * FROM @extschema@.sidecar_objects_foreign_keys()) o
 ORDER BY 1
 $sql$;
 
 COMMENT ON FUNCTION @extschema@.sidecar_objects() IS
 'every object that the extension works with, its state, and the command that makes it: what sidecar_install() would do';
 
-CREATE FUNCTION @extschema@.sidecar_install()
-RETURNS TABLE (object text, outcome text, hint text)
+
+-- ---------------------------------------------------------------------------
+-- Tables that might be taken for a sidecar, and are not
+-- ---------------------------------------------------------------------------
+
+-- Citus copies the trigger to every shard of a distributed table.
+CREATE FUNCTION @extschema@.sidecar_is_shard(relation regclass)
+RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = off
+AS $plpgsql$
+DECLARE
+    answer boolean := false;
+BEGIN
+    IF to_regprocedure('pg_catalog.relation_is_a_known_shard(regclass)') IS NOT NULL THEN
+        EXECUTE 'SELECT pg_catalog.relation_is_a_known_shard($1)' INTO answer USING relation;
+    END IF;
+    RETURN answer;
+END
+$plpgsql$;
+
+COMMENT ON FUNCTION @extschema@.sidecar_is_shard(regclass) IS
+'whether the table is a shard of a distributed one (Citus)';
+
+-- The sidecar tables themselves are among them.  Partitions go with their
+-- table; temporary and foreign tables cannot be meant.
+CREATE FUNCTION @extschema@.sidecar_suspects()
+RETURNS TABLE (entity text, relation oid, name_sql text, why text, trigger_name name)
+LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 2
+SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = off
+AS $sql$
+WITH binding AS MATERIALIZED (
+    SELECT * FROM @extschema@.sidecar_entity_bindings()
+),
+-- by its trigger, or else its name, or else its columns
+suspect (rank, entity, relation, why, trigger_name) AS (
+    SELECT 1, t.entity, g.tgrelid, 'carries its trigger, too', g.tgname
+    FROM @extschema@.sidecar_trigger_functions() t
+    JOIN pg_trigger g ON g.tgfoid = t.function
+    -- for each row, before, update
+    WHERE (g.tgtype & 19) = 19
+    UNION ALL
+    SELECT 2, b.entity, c.oid, 'has its name', NULL
+    FROM binding b JOIN pg_class c ON c.relname = b.sidecar_name
+    UNION ALL
+    SELECT 3, b.entity, a.attrelid, 'has its columns', NULL
+    FROM binding b
+    JOIN pg_attribute a
+        ON a.attname IN (b.key_column, 'enrichment_source', 'confidence_score',
+                         'last_enriched_at', 'enrichment_payload') AND NOT a.attisdropped
+    GROUP BY b.entity, a.attrelid
+    HAVING count(*) = 5
+)
+SELECT DISTINCT ON (s.entity, s.relation)
+       s.entity, s.relation, quote_ident(n.nspname) || '.' || quote_ident(c.relname), s.why,
+       s.trigger_name
+FROM suspect s
+JOIN pg_class c ON c.oid = s.relation
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND NOT c.relispartition
+  AND NOT @extschema@.sidecar_is_shard(c.oid)
+ORDER BY s.entity, s.relation, s.rank, s.trigger_name
+$sql$;
+
+COMMENT ON FUNCTION @extschema@.sidecar_suspects() IS
+'the tables that carry an entity''s trigger, or else have the name or the columns of its sidecar, the sidecar among them';
+
+-- After a copy was restored into another schema, or tables were swapped by
+-- renaming them, everything works, but perhaps not on the table that is meant:
+-- nobody can tell but who did it.  What sidecar_objects() speaks of is not told
+-- here again.
+CREATE FUNCTION @extschema@.sidecar_unbound_tables()
+RETURNS TABLE (sidecar_table text, to_do text)
+LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 1
+SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = off
+AS $sql$
+WITH found AS MATERIALIZED (
+    SELECT * FROM @extschema@.sidecar_found_tables()
+)
+SELECT s.name_sql,
+       CASE WHEN f.is_bound THEN format('the sidecar of entity %s is %s', f.entity, f.name_sql)
+            ELSE format('entity %s has no sidecar', f.entity) END ||
+       CASE WHEN s.trigger_name IS NULL THEN
+           format(', and %1$s, without its trigger, %2$s: if that is the sidecar, %3$s'
+                  'CREATE TRIGGER %4$I BEFORE UPDATE ON %1$s FOR EACH ROW EXECUTE FUNCTION %5$s; '
+                  'SELECT sidecar_install()',
+                  s.name_sql, s.why, mark.drop_it || '; ', b.trigger_name, t.function)
+       ELSE
+           format(', but %1$s %2$s: DROP TRIGGER %3$I ON %1$s%4$s', s.name_sql, s.why,
+                  s.trigger_name, '; or, if that is the sidecar, ' || mark.drop_it)
+       END
+FROM @extschema@.sidecar_suspects() s
+JOIN found f USING (entity)
+JOIN @extschema@.sidecar_entity_bindings() b USING (entity)
+JOIN @extschema@.sidecar_trigger_functions() t USING (entity)
+LEFT JOIN LATERAL (
+    SELECT string_agg(format('DROP TRIGGER %I ON %s', g.tgname, f.name_sql), '; '
+                      ORDER BY g.tgname)
+    FROM pg_trigger g
+    WHERE f.is_bound AND g.tgrelid = f.relation AND g.tgfoid = t.function) mark (drop_it) ON true
+WHERE NOT EXISTS (SELECT FROM found o WHERE o.relation = s.relation)
+ORDER BY s.name_sql, s.entity
+$sql$;
+
+COMMENT ON FUNCTION @extschema@.sidecar_unbound_tables() IS
+'the tables that might be taken for a sidecar and are not, because another one is bound or none: which one is used, and what to do if it is the wrong one';
+
+
+-- ---------------------------------------------------------------------------
+-- Making what is missing
+-- ---------------------------------------------------------------------------
+
+-- One at a time: whoever has something to make takes the locks that the commands
+-- will need, at once and in one order, on the tables that are there; whoever
+-- waited sees what the other has made.  Nobody can hold these locks for long who
+-- could not keep the commands themselves from running; an advisory lock is
+-- anybody's.
+CREATE FUNCTION @extschema@.sidecar_lock_tables()
+RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = off
+SET standard_conforming_strings = on
+AS $plpgsql$
+DECLARE
+    t record;
+BEGIN
+    FOR t IN
+        SELECT f.name_sql, bool_or(o.kind IN ('column', 'primary key', 'check')) AS exclusively
+        FROM @extschema@.sidecar_found_tables() f
+        JOIN @extschema@.sidecar_objects() o
+            ON o.entity IS NOT DISTINCT FROM f.entity AND o.kind NOT IN ('schema', 'table')
+        WHERE f.relation IS NOT NULL AND o.state IN ('missing', 'replace')
+        GROUP BY f.n, f.name_sql
+        ORDER BY f.n
+    LOOP
+        BEGIN
+            EXECUTE format('LOCK TABLE %s IN %s MODE', t.name_sql,
+                           CASE WHEN t.exclusively THEN 'ACCESS EXCLUSIVE'
+                                ELSE 'SHARE ROW EXCLUSIVE' END);
+        EXCEPTION WHEN insufficient_privilege OR undefined_table THEN
+            NULL;               -- the commands will tell
+        END;
+    END LOOP;
+END
+$plpgsql$;
+
+COMMENT ON FUNCTION @extschema@.sidecar_lock_tables() IS
+'locks the tables that sidecar_install() has something to make on';
+
+-- Makes one object of sidecar_objects(): outcome is created, or present if
+-- somebody else was quicker, or waiting.
+CREATE FUNCTION @extschema@.sidecar_make(
+    kind text, object text, command text, violations text, OUT outcome text, OUT hint text)
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = off
+SET standard_conforming_strings = on
 -- row security must not hide a row from a constraint's check: it fails loudly instead
 SET row_security = off
 AS $plpgsql$
 DECLARE
-    step text;
-    o record;
     bad bigint;
-    whole boolean;
 BEGIN
-    -- one at a time; whoever waited sees what the other has made
-    PERFORM pg_advisory_xact_lock('pg_extension'::regclass::oid::int, e.oid::int)
-    FROM pg_extension e WHERE e.extname = 'sidecar';
+    BEGIN
+        EXECUTE command;
+        outcome := 'created';
+        RETURN;
+    EXCEPTION
+        WHEN insufficient_privilege OR invalid_schema_name OR undefined_table THEN
+            -- not allowed, or not there because an earlier one was not allowed
+            outcome := 'waiting';
+            hint := format(E'%s; for someone who may:\n%s', SQLERRM, command);
+            RETURN;
+        WHEN duplicate_schema OR duplicate_table OR duplicate_column OR duplicate_object
+             OR unique_violation THEN
+            -- there was no table to lock when two of us looked: look again
+            IF EXISTS (SELECT FROM @extschema@.sidecar_objects() s
+                       WHERE s.kind = sidecar_make.kind AND s.object = sidecar_make.object
+                         AND s.state = 'missing') THEN
+                RAISE;
+            END IF;
+            outcome := 'present';
+            RETURN;
+        WHEN foreign_key_violation OR check_violation THEN
+            NULL;               -- stored rows: only new ones are checked, below
+    END;
 
-    -- each step looks at what the one before it has made
-    FOREACH step IN ARRAY ARRAY['schema', 'table', 'column', 'primary key', 'check', 'index', 'trigger', 'foreign key'] LOOP
-        FOR o IN SELECT * FROM @extschema@.sidecar_objects() s WHERE s.kind = step ORDER BY s.position LOOP
+    EXECUTE violations INTO bad;
+    BEGIN
+        EXECUTE command || ' NOT VALID';
+    EXCEPTION WHEN wrong_object_type OR feature_not_supported THEN
+        -- a partitioned table, up to PostgreSQL 17
+        outcome := 'waiting';
+        hint := format('%s stored rows do not meet it: mend them, then SELECT sidecar_install()',
+                       bad);
+        RETURN;
+    END;
+    outcome := 'created';
+    hint := format('%s stored rows do not meet it, new rows must: mend them, '
+                   'then ALTER TABLE ... VALIDATE CONSTRAINT', bad);
+    RAISE WARNING '% % is not valid for % stored rows', kind, object, bad
+        USING ERRCODE = 'integrity_constraint_violation',
+              HINT = 'They were kept; new rows are checked. '
+                     'SELECT * FROM sidecar_status() tells what to do.';
+END
+$plpgsql$;
+
+COMMENT ON FUNCTION @extschema@.sidecar_make(text, text, text, text) IS
+'makes one object of sidecar_objects(), a constraint as NOT VALID if stored rows do not meet it';
+
+-- After a trigger of a migration was replaced by ours: the migration's own
+-- function goes, any other stays, and the hint says so.
+CREATE FUNCTION @extschema@.sidecar_drop_replaced(object text, function regprocedure)
+RETURNS text
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = off
+SET standard_conforming_strings = on
+AS $plpgsql$
+BEGIN
+    IF EXISTS (SELECT FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
+               WHERE p.oid = function AND l.lanname = 'plpgsql'
+                 AND regexp_replace(lower(p.prosrc), '\s|:', '', 'g') =
+                     'beginnew.updated_at=now();returnnew;end;')
+       AND NOT EXISTS (SELECT FROM pg_depend d
+                       WHERE d.refclassid = 'pg_proc'::regclass AND d.refobjid = function)
+    THEN
+        EXECUTE format('DROP FUNCTION %s', function);
+        RETURN NULL;
+    END IF;
+    RAISE WARNING '% no longer calls %', object, function
+        USING HINT = 'The function was kept: it is not the migration''s own, '
+                     'or something else uses it.';
+    RETURN format('function %s was kept: it is not the migration''s own, '
+                  'or something else uses it', function);
+END
+$plpgsql$;
+
+COMMENT ON FUNCTION @extschema@.sidecar_drop_replaced(text, regprocedure) IS
+'drops the trigger function of a plain SQL migration, if it is that and nothing uses it; a hint says why not';
+
+CREATE FUNCTION @extschema@.sidecar_install()
+RETURNS TABLE (object text, outcome text, hint text)
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = off
+SET standard_conforming_strings = on
+AS $plpgsql$
+DECLARE
+    kinds text;
+    o @extschema@.sidecar_object;
+BEGIN
+    PERFORM @extschema@.sidecar_lock_tables();
+
+    -- as sidecar_objects() does, but each kind is looked at when those before it are made
+    FOREACH kinds IN ARRAY ARRAY['schema', 'tables', 'columns', 'keys', 'checks', 'indexes',
+                                 'triggers', 'foreign_keys'] LOOP
+        FOR o IN EXECUTE 'SELECT * FROM @extschema@.sidecar_objects_' || kinds || '() s '
+                         'ORDER BY s.table_order, s.n' LOOP
             object := o.kind || ' ' || o.object;
+            outcome := CASE o.state WHEN 'waiting' THEN 'waiting' ELSE 'present' END;
             hint := o.hint;
-            CASE o.state
-                WHEN 'present', 'waiting' THEN
-                    outcome := o.state;
-                    IF step = 'table' AND o.state = 'waiting' THEN
-                        RAISE WARNING '% is not touched', o.object USING HINT = o.hint;
-                    END IF;
-                WHEN 'invalid' THEN
-                    outcome := 'present';
-                WHEN 'refused' THEN
-                    RAISE EXCEPTION USING
-                        ERRCODE = 'wrong_object_type',
-                        MESSAGE = format('%s cannot serve as a sidecar table', o.object),
-                        DETAIL = rtrim(o.hint, '.') || '.',
-                        HINT = 'Rename it or change it, then try again. Nothing was changed.';
-                ELSE
-                    whole := true;
-                    BEGIN
-                        EXECUTE o.command;
-                    EXCEPTION
-                        -- not allowed, or not there because an earlier one was not allowed
-                        WHEN insufficient_privilege OR invalid_schema_name OR undefined_table THEN
-                            outcome := 'waiting';
-                            hint := format(E'%s; for someone who may:\n%s', SQLERRM, o.command);
-                            RETURN NEXT;
-                            CONTINUE;
-                        WHEN foreign_key_violation OR check_violation THEN
-                            whole := false;
-                    END;
-                    outcome := CASE o.state WHEN 'replace' THEN 'replaced' ELSE 'created' END;
-                    IF NOT whole THEN
-                        EXECUTE o.violations INTO bad;
-                        BEGIN
-                            EXECUTE o.command || ' NOT VALID';
-                        EXCEPTION WHEN wrong_object_type OR feature_not_supported THEN
-                            -- a partitioned table, up to PostgreSQL 17
-                            outcome := 'waiting';
-                            hint := format('%s stored rows do not meet it: mend them, then SELECT sidecar_install()', bad);
-                            RETURN NEXT;
-                            CONTINUE;
-                        END;
-                        hint := format('%s stored rows do not meet it, new rows must: mend them, then ALTER TABLE ... VALIDATE CONSTRAINT', bad);
-                        RAISE WARNING '% is not valid for % stored rows', object, bad
-                            USING ERRCODE = 'integrity_constraint_violation',
-                                  HINT = 'They were kept; new rows are checked. SELECT * FROM sidecar_status() tells what to do.';
-                    END IF;
-                    IF o.replaces IS NOT NULL THEN
-                        -- the migration's own function goes, any other stays
-                        IF EXISTS (SELECT FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
-                                   WHERE p.oid = o.replaces AND l.lanname = 'plpgsql'
-                                     AND regexp_replace(lower(p.prosrc), '\s|:', '', 'g') = 'beginnew.updated_at=now();returnnew;end;')
-                           AND NOT EXISTS (SELECT FROM pg_depend d
-                                           WHERE d.refclassid = 'pg_proc'::regclass AND d.refobjid = o.replaces)
-                        THEN
-                            EXECUTE format('DROP FUNCTION %s', o.replaces);
-                        ELSE
-                            hint := format('function %s was kept: it is not the migration''s own, or something else uses it', o.replaces);
-                            RAISE WARNING '% no longer calls %', object, o.replaces
-                                USING HINT = 'The function was kept: it is not the migration''s own, or something else uses it.';
-                        END IF;
-                    END IF;
-            END CASE;
+            IF o.state = 'refused' THEN
+                RAISE EXCEPTION USING
+                    ERRCODE = 'wrong_object_type',
+                    MESSAGE = format('%s cannot serve as a sidecar table', o.object),
+                    DETAIL = rtrim(o.hint, '.') || '.',
+                    HINT = 'Rename it or change it, then try again. Nothing was changed.';
+            ELSIF o.state = 'waiting' AND o.kind = 'table' THEN
+                RAISE WARNING '% is not touched', o.object USING HINT = o.hint;
+            ELSIF o.state IN ('missing', 'replace') THEN
+                SELECT m.outcome, COALESCE(m.hint, o.hint) INTO outcome, hint
+                FROM @extschema@.sidecar_make(o.kind, o.object, o.command, o.violations) m;
+                IF o.state = 'replace' AND outcome = 'created' THEN
+                    outcome := 'replaced';
+                    hint := COALESCE(@extschema@.sidecar_drop_replaced(object, o.replaces),
+                                     o.hint);
+                END IF;
+            END IF;
             RETURN NEXT;
         END LOOP;
     END LOOP;
@@ -703,6 +1203,8 @@ CREATE FUNCTION @extschema@.sidecar_create_masters()
 RETURNS TABLE (object text, outcome text, hint text)
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = off
+SET standard_conforming_strings = on
 AS $plpgsql$
 DECLARE
     e record;
