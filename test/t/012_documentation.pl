@@ -44,7 +44,8 @@ my $signature = q(
 	SELECT format('%s(%s) RETURNS %s', proname,
 		(SELECT string_agg(concat(proargnames[n], ' ', format_type(proargtypes[n - 1], NULL),
 			' DEFAULT ' || regexp_replace(pg_get_function_arg_default(p.oid, n), '::.*', '')), ', ' ORDER BY n) FROM generate_series(1, pronargs) n),
-		CASE WHEN proretset THEN (SELECT format('TABLE (%s)', string_agg(proargnames[n] || ' ' || format_type(proallargtypes[n], NULL), ', ' ORDER BY n))
+		CASE WHEN proretset AND proargmodes IS NULL THEN 'SETOF ' || format_type(prorettype, NULL)
+		WHEN proretset THEN (SELECT format('TABLE (%s)', string_agg(proargnames[n] || ' ' || format_type(proallargtypes[n], NULL), ', ' ORDER BY n))
 			FROM generate_subscripts(proargmodes, 1) n WHERE proargmodes[n] = 't')
 		ELSE format_type(prorettype, NULL) END)
 	FROM pg_proc p JOIN pg_depend d ON d.objid = p.oid AND d.classid = 'pg_proc'::regclass AND d.deptype = 'e'
