@@ -300,15 +300,15 @@ RETURNS TABLE (n integer, table_name text, key_column text, description text)
 LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 3
 SET search_path = pg_catalog, pg_temp
 SET quote_all_identifiers = off
-AS $sql$
+BEGIN ATOMIC
 VALUES
     (1, 'company_sidecar', 'company_unique_id',
      'Optional enrichment data for companies (EIN, D&B, Clay metadata)'),
     (2, 'people_sidecar', 'person_unique_id',
      'Optional enrichment data for people (Clay insights, social profiles)'),
     (3, 'sidecar_rejects', 'reject_id',
-     'Enrichment records that could not be stored; sidecar_retry_rejects() tries them again')
-$sql$;
+     'Enrichment records that could not be stored; sidecar_retry_rejects() tries them again');
+END;
 
 COMMENT ON FUNCTION @extschema@.sidecar_table_definitions() IS
 'the tables that sidecar_install() makes in schema marketing: key column and comment';
@@ -321,7 +321,7 @@ RETURNS TABLE (
 LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 31
 SET search_path = pg_catalog, pg_temp
 SET quote_all_identifiers = off
-AS $sql$
+BEGIN ATOMIC
 VALUES
     ('company_sidecar', 1, 'company_unique_id', 'character varying(50)', ' NOT NULL',
      'Company that the enrichment is about: key of company_master'),
@@ -372,8 +372,8 @@ VALUES
     ('sidecar_rejects', 9, 'rejected_at', 'timestamp with time zone', ' NOT NULL DEFAULT now()',
      'When it was parked'),
     ('sidecar_rejects', 10, 'last_tried_at', 'timestamp with time zone', ' NOT NULL DEFAULT now()',
-     'When it was last tried')
-$sql$;
+     'When it was last tried');
+END;
 
 COMMENT ON FUNCTION @extschema@.sidecar_column_definitions() IS
 'the columns of the tables that sidecar_install() makes: type, default and comment';
@@ -387,7 +387,7 @@ RETURNS TABLE (
 LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 11
 SET search_path = pg_catalog, pg_temp
 SET quote_all_identifiers = off
-AS $sql$
+BEGIN ATOMIC
 SELECT table_name, n, 'idx_' || table_name || '_' || suffix, method, family, column_name,
        is_descending
 FROM (VALUES
@@ -402,8 +402,8 @@ FROM (VALUES
     ('people_sidecar', 3, 'confidence', 'btree', 'numeric_ops', 'confidence_score', true),
     ('people_sidecar', 4, 'social', 'gin', 'jsonb_ops', 'social_profiles', false),
     ('people_sidecar', 5, 'payload', 'gin', 'jsonb_ops', 'enrichment_payload', false)
-) d (table_name, n, suffix, method, family, column_name, is_descending)
-$sql$;
+) d (table_name, n, suffix, method, family, column_name, is_descending);
+END;
 
 COMMENT ON FUNCTION @extschema@.sidecar_index_definitions() IS
 'the indexes of the tables that sidecar_install() makes, but for primary keys';
@@ -416,12 +416,12 @@ RETURNS TABLE (
 LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 2
 SET search_path = pg_catalog, pg_temp
 SET quote_all_identifiers = off
-AS $sql$
+BEGIN ATOMIC
 SELECT table_name, 1, table_name || '_confidence_score_check', 'confidence_score',
        'confidence_score >= 0 AND confidence_score <= 100',
        '((confidence_score >= (0)::numeric) AND (confidence_score <= (100)::numeric))'
-FROM (VALUES ('company_sidecar'), ('people_sidecar')) d (table_name)
-$sql$;
+FROM (VALUES ('company_sidecar'), ('people_sidecar')) d (table_name);
+END;
 
 COMMENT ON FUNCTION @extschema@.sidecar_check_definitions() IS
 'the check constraints of the tables that sidecar_install() makes';
@@ -451,7 +451,7 @@ RETURNS TABLE (entity text, function regprocedure, replaced text)
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 2
 SET search_path = pg_catalog, pg_temp
 SET quote_all_identifiers = off
-AS $sql$
+BEGIN ATOMIC
 SELECT b.entity, p.oid::regprocedure,
        CASE WHEN (p.prolang, p.prosrc, p.probin) IS DISTINCT FROM
                  (ours.prolang, b.trigger_function, ours.probin) THEN
@@ -464,19 +464,39 @@ JOIN pg_proc p
     ON p.pronamespace = e.extnamespace AND p.proname = b.trigger_function AND p.pronargs = 0
 JOIN pg_proc ours
     ON ours.pronamespace = e.extnamespace AND ours.proname = 'sidecar_entity_bindings'
-   AND ours.pronargs = 0
-$sql$;
+   AND ours.pronargs = 0;
+END;
 
 COMMENT ON FUNCTION @extschema@.sidecar_trigger_functions() IS
 'the trigger function of each entity, and what to do if somebody has replaced it';
+
+-- A name is no right: what is found by its name alone has to belong to somebody
+-- who may own sidecar tables, or to whoever calls.  Whoever owns a schema drops
+-- what is in it; whoever owns a table has PostgreSQL run functions of his (in
+-- policies, index predicates, triggers) as those who read it or write to it.
+CREATE FUNCTION @extschema@.sidecar_distrust(owner oid, entity text)
+RETURNS text
+LANGUAGE sql STABLE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = off
+BEGIN ATOMIC
+SELECT format('its owner %I may not own a sidecar table; if he shall be trusted: '
+              'GRANT EXECUTE ON FUNCTION %s TO %1$I, then SELECT sidecar_install()',
+              pg_get_userbyid($1), string_agg(t.function::text, ', ' ORDER BY t.entity))
+FROM @extschema@.sidecar_trigger_functions() t
+WHERE t.entity = $2 OR $2 IS NULL
+HAVING pg_get_userbyid($1) <> current_user
+   AND NOT bool_or(has_function_privilege($1, t.function, 'EXECUTE'));
+END;
+
+COMMENT ON FUNCTION @extschema@.sidecar_distrust(oid, text) IS
+'why what that role owns is not touched when it is found by its name, and what to grant; NULL if it may own the sidecar table of that entity (NULL: of any)';
 
 -- Our tables as they are: the bound one, or else the one of that name in schema
 -- marketing, whatever it is; relation is NULL where there is none.
 --
 --   name_sql     its name, to be put into a command
---   distrust     a name is no right: why what is found by it is not touched.
---                Whoever owns a table has its triggers, policies and defaults
---                run by those who write to it
+--   distrust     why what is found by its name is not touched
 --   is_usable    keys, indexes, triggers and so on may be made on it
 CREATE FUNCTION @extschema@.sidecar_found_tables()
 RETURNS TABLE (
@@ -486,7 +506,7 @@ RETURNS TABLE (
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 3
 SET search_path = pg_catalog, pg_temp
 SET quote_all_identifiers = off
-AS $sql$
+BEGIN ATOMIC
 WITH binding AS MATERIALIZED (
     SELECT * FROM @extschema@.sidecar_entity_bindings()
 ),
@@ -508,17 +528,16 @@ SELECT f.n, f.entity, f.table_name, f.key_column, f.description, c.oid,
 FROM found f
 LEFT JOIN pg_class c ON c.oid = f.relation
 LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_namespace home ON home.nspname = 'marketing'
 LEFT JOIN LATERAL (
-    -- the table of parked records is anybody's who may own a sidecar
-    SELECT format('Its owner %I may not own a sidecar table; if it shall be one: '
-                  'GRANT EXECUTE ON FUNCTION %s TO %1$I, then SELECT sidecar_install()',
-                  pg_get_userbyid(c.relowner),
-                  string_agg(t.function::text, ', ' ORDER BY t.entity)) AS reason
-    FROM @extschema@.sidecar_trigger_functions() t
-    WHERE t.entity = f.entity OR f.entity IS NULL
-    HAVING NOT bool_or(has_function_privilege(c.relowner, t.function, 'EXECUTE'))
-) distrust ON c.oid IS NOT NULL AND NOT f.is_bound
-$sql$;
+    -- the table of parked records is anybody's who may own a sidecar; what is not
+    -- there yet would be at the mercy of whoever owns the schema
+    SELECT CASE WHEN c.oid IS NOT NULL THEN @extschema@.sidecar_distrust(c.relowner, f.entity)
+                WHEN home.oid IS NOT NULL THEN
+                    'it would be in schema marketing: ' ||
+                    @extschema@.sidecar_distrust(home.nspowner, NULL) END AS reason
+) distrust ON NOT f.is_bound;
+END;
 
 COMMENT ON FUNCTION @extschema@.sidecar_found_tables() IS
 'the tables of sidecar_table_definitions() as they are: the one that is bound, or else the one of that name, and why it is not touched';
@@ -530,12 +549,12 @@ RETURNS boolean
 LANGUAGE sql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 SET quote_all_identifiers = off
-AS $sql$
+BEGIN ATOMIC
 SELECT EXISTS (
     SELECT FROM pg_index i
     WHERE i.indrelid = relation AND i.indnkeyatts = 1 AND i.indkey[0] = column_number
-      AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL)
-$sql$;
+      AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL);
+END;
 
 COMMENT ON FUNCTION @extschema@.sidecar_has_key(oid, smallint) IS
 'whether the column alone has a unique index that is valid, whole and not deferrable';
@@ -548,10 +567,12 @@ RETURNS TABLE (
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 2
 SET search_path = pg_catalog, pg_temp
 SET quote_all_identifiers = off
-AS $sql$
+BEGIN ATOMIC
 WITH RECURSIVE found AS MATERIALIZED (
     SELECT b.entity, b.master_key, b.master IS NOT NULL AS is_bound,
            c.oid AS relation, c.relkind, c.relpersistence, a.attnum, a.atttypid,
+           CASE WHEN b.master IS NULL THEN
+               @extschema@.sidecar_distrust(c.relowner, b.entity) END AS distrust,
            quote_ident(COALESCE(n.nspname, 'marketing')) || '.' ||
            quote_ident(COALESCE(c.relname, b.master_name)) AS name_sql
     FROM @extschema@.sidecar_entity_bindings() b
@@ -576,6 +597,7 @@ SELECT f.entity, f.master_key, f.relation, f.name_sql, f.is_bound, CASE
     WHEN f.relation IS NULL THEN
         format('create table %s with a unique column %I, or SELECT sidecar_create_masters()',
                f.name_sql, f.master_key)
+    WHEN f.distrust IS NOT NULL THEN format('%s is not touched: %s', f.name_sql, f.distrust)
     WHEN f.relkind NOT IN ('r', 'p') THEN
         format('%s is a %s; the master must be an ordinary or partitioned table', f.name_sql,
                CASE f.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view'
@@ -591,8 +613,8 @@ SELECT f.entity, f.master_key, f.relation, f.name_sql, f.is_bound, CASE
         format('column %I of %s has no plain unique index that is valid and not deferrable',
                f.master_key, f.name_sql)
     END
-FROM found f
-$sql$;
+FROM found f;
+END;
 
 COMMENT ON FUNCTION @extschema@.sidecar_found_masters() IS
 'the masters as they are: the one that is referenced, or else the one of that name, and why it cannot be referenced';
@@ -625,12 +647,16 @@ RETURNS SETOF @extschema@.sidecar_object
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 1
 SET search_path = pg_catalog, pg_temp
 SET quote_all_identifiers = off
-AS $sql$
+BEGIN ATOMIC
 SELECT 0, 0, NULL, 'schema', 'marketing',
-       CASE WHEN EXISTS (SELECT FROM pg_namespace WHERE nspname = 'marketing')
-            THEN 'present' ELSE 'missing' END,
-       'CREATE SCHEMA marketing', NULL, NULL, NULL::regprocedure
-$sql$;
+       CASE WHEN n.oid IS NULL THEN 'missing' WHEN distrust.reason IS NOT NULL THEN 'waiting'
+            ELSE 'present' END,
+       'CREATE SCHEMA marketing', distrust.reason, NULL, NULL::regprocedure
+FROM (SELECT 'marketing' AS name) ours
+LEFT JOIN pg_namespace n ON n.nspname = ours.name
+LEFT JOIN LATERAL (
+    SELECT @extschema@.sidecar_distrust(n.nspowner, NULL) AS reason) distrust ON n.oid IS NOT NULL;
+END;
 
 COMMENT ON FUNCTION @extschema@.sidecar_objects_schema() IS
 'the schema of our tables: its part of sidecar_objects()';
@@ -640,7 +666,7 @@ RETURNS SETOF @extschema@.sidecar_object
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 3
 SET search_path = pg_catalog, pg_temp
 SET quote_all_identifiers = off
-AS $sql$
+BEGIN ATOMIC
 SELECT f.n, 0, f.entity, 'table', f.name_sql,
        CASE WHEN f.distrust IS NOT NULL THEN 'waiting'
             WHEN COALESCE(f.problem, refusal.reason) IS NOT NULL THEN 'refused'
@@ -676,8 +702,8 @@ LEFT JOIN LATERAL (
     LEFT JOIN pg_attribute a
         ON a.attrelid = c.oid AND a.attname = d.column_name AND NOT a.attisdropped
     WHERE c.oid = f.relation AND NOT f.is_bound
-    GROUP BY c.relkind, c.relpersistence) refusal ON true
-$sql$;
+    GROUP BY c.relkind, c.relpersistence) refusal ON true;
+END;
 
 COMMENT ON FUNCTION @extschema@.sidecar_objects_tables() IS
 'the tables: their part of sidecar_objects()';
@@ -689,7 +715,7 @@ RETURNS SETOF @extschema@.sidecar_object
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 1
 SET search_path = pg_catalog, pg_temp
 SET quote_all_identifiers = off
-AS $sql$
+BEGIN ATOMIC
 SELECT f.n, d.n, f.entity, 'column', format('%s.%I', f.name_sql, d.column_name), 'missing',
        format(E'ALTER TABLE %s ADD COLUMN %I %s%s;\nCOMMENT ON COLUMN %1$s.%2$I IS %5$L',
               f.name_sql, d.column_name, d.type, d.rest, d.description),
@@ -699,8 +725,8 @@ JOIN @extschema@.sidecar_column_definitions() d USING (table_name)
 WHERE f.is_usable AND f.relation IS NOT NULL
   AND NOT EXISTS (SELECT FROM pg_attribute a
                   WHERE a.attrelid = f.relation AND a.attname = d.column_name
-                    AND NOT a.attisdropped)
-$sql$;
+                    AND NOT a.attisdropped);
+END;
 
 COMMENT ON FUNCTION @extschema@.sidecar_objects_columns() IS
 'the columns that are missing: their part of sidecar_objects()';
@@ -713,7 +739,7 @@ RETURNS SETOF @extschema@.sidecar_object
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 1
 SET search_path = pg_catalog, pg_temp
 SET quote_all_identifiers = off
-AS $sql$
+BEGIN ATOMIC
 SELECT f.n, 0, f.entity, 'primary key', f.table_name || '_pkey', 'missing',
        format('ALTER TABLE %s ADD %s (%I)', f.name_sql,
               CASE WHEN EXISTS (SELECT FROM pg_index i
@@ -724,8 +750,8 @@ FROM @extschema@.sidecar_found_tables() f
 LEFT JOIN pg_attribute a
     ON a.attrelid = f.relation AND a.attname = f.key_column AND NOT a.attisdropped
 WHERE f.is_usable AND f.relation IS NOT NULL
-  AND NOT @extschema@.sidecar_has_key(f.relation, a.attnum)
-$sql$;
+  AND NOT @extschema@.sidecar_has_key(f.relation, a.attnum);
+END;
 
 COMMENT ON FUNCTION @extschema@.sidecar_objects_keys() IS
 'the primary keys that are missing: their part of sidecar_objects()';
@@ -736,7 +762,7 @@ RETURNS SETOF @extschema@.sidecar_object
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 2
 SET search_path = pg_catalog, pg_temp
 SET quote_all_identifiers = off
-AS $sql$
+BEGIN ATOMIC
 SELECT f.n, d.n, f.entity, 'check', format('%I on %s', d.check_name, f.name_sql),
        CASE WHEN c.conname IS NOT NULL THEN 'present' ELSE 'missing' END,
        format('ALTER TABLE %s ADD CONSTRAINT %I CHECK (%s)', f.name_sql, d.check_name,
@@ -757,8 +783,8 @@ LEFT JOIN LATERAL (
       AND (c.conname = d.check_name
            OR c.conkey = ARRAY[a.attnum] AND pg_get_expr(c.conbin, c.conrelid) = d.printed)
     ORDER BY c.convalidated DESC, c.conname <> d.check_name LIMIT 1) c ON true
-WHERE f.is_usable
-$sql$;
+WHERE f.is_usable;
+END;
 
 COMMENT ON FUNCTION @extschema@.sidecar_objects_checks() IS
 'the check constraints: their part of sidecar_objects()';
@@ -770,7 +796,7 @@ RETURNS SETOF @extschema@.sidecar_object
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 11
 SET search_path = pg_catalog, pg_temp
 SET quote_all_identifiers = off
-AS $sql$
+BEGIN ATOMIC
 SELECT f.n, d.n, f.entity, 'index', format('%I.%I', f.schema_name, d.index_name),
        CASE WHEN same.is_valid THEN 'present' WHEN NOT same.is_valid THEN 'invalid'
             WHEN taken.what IS NOT NULL THEN 'waiting' ELSE 'missing' END,
@@ -809,8 +835,8 @@ LEFT JOIN LATERAL (
     SELECT pg_describe_object('pg_class'::regclass, c.oid, 0) AS what
     FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace
     WHERE s.nspname = f.schema_name AND c.relname = d.index_name) taken ON true
-WHERE f.is_usable
-$sql$;
+WHERE f.is_usable;
+END;
 
 COMMENT ON FUNCTION @extschema@.sidecar_objects_indexes() IS
 'the indexes: their part of sidecar_objects()';
@@ -821,7 +847,7 @@ RETURNS SETOF @extschema@.sidecar_object
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 2
 SET search_path = pg_catalog, pg_temp
 SET quote_all_identifiers = off
-AS $sql$
+BEGIN ATOMIC
 SELECT f.n, 0, f.entity, 'trigger', format('%I on %s', b.trigger_name, f.name_sql),
        CASE WHEN f.is_bound THEN 'present' WHEN old.tgfoid IS NOT NULL THEN 'replace'
             ELSE 'missing' END,
@@ -841,8 +867,8 @@ LEFT JOIN LATERAL (
     WHERE f.is_bound AND g.tgrelid = f.relation AND g.tgfoid = t.function
       AND g.tgenabled NOT IN ('O', 'A')
     LIMIT 1) disabled ON true
-WHERE f.is_usable
-$sql$;
+WHERE f.is_usable;
+END;
 
 COMMENT ON FUNCTION @extschema@.sidecar_objects_triggers() IS
 'the triggers: their part of sidecar_objects()';
@@ -854,7 +880,7 @@ RETURNS SETOF @extschema@.sidecar_object
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 2
 SET search_path = pg_catalog, pg_temp
 SET quote_all_identifiers = off
-AS $sql$
+BEGIN ATOMIC
 SELECT f.n, 0, f.entity, 'foreign key', format('%I on %s', b.foreign_key, f.name_sql),
        CASE WHEN m.is_bound THEN 'present' WHEN m.obstacle IS NOT NULL THEN 'waiting'
             ELSE 'missing' END,
@@ -876,8 +902,8 @@ LEFT JOIN LATERAL (
     WHERE c.conrelid = f.relation AND c.confrelid = m.relation AND c.contype = 'f'
       AND c.conparentid = 0 AND NOT c.convalidated
     LIMIT 1) invalid ON true
-WHERE f.is_usable
-$sql$;
+WHERE f.is_usable;
+END;
 
 COMMENT ON FUNCTION @extschema@.sidecar_objects_foreign_keys() IS
 'the foreign keys to the masters: their part of sidecar_objects()';
@@ -890,7 +916,7 @@ RETURNS TABLE (
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 22
 SET search_path = pg_catalog, pg_temp
 SET quote_all_identifiers = off
-AS $sql$
+BEGIN ATOMIC
 SELECT (row_number() OVER (ORDER BY o.kind_order, o.table_order, o.n))::integer, o.entity, o.kind,
        o.object, o.state, o.command, o.hint, o.violations, o.replaces
 FROM (SELECT 1 AS kind_order, * FROM @extschema@.sidecar_objects_schema()
@@ -901,8 +927,8 @@ FROM (SELECT 1 AS kind_order, * FROM @extschema@.sidecar_objects_schema()
       UNION ALL SELECT 6, * FROM @extschema@.sidecar_objects_indexes()
       UNION ALL SELECT 7, * FROM @extschema@.sidecar_objects_triggers()
       UNION ALL SELECT 8, * FROM @extschema@.sidecar_objects_foreign_keys()) o
-ORDER BY 1
-$sql$;
+ORDER BY 1;
+END;
 
 COMMENT ON FUNCTION @extschema@.sidecar_objects() IS
 'every object that the extension works with, its state, and the command that makes it: what sidecar_install() would do';
@@ -939,7 +965,7 @@ RETURNS TABLE (entity text, relation oid, name_sql text, why text, trigger_name 
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 2
 SET search_path = pg_catalog, pg_temp
 SET quote_all_identifiers = off
-AS $sql$
+BEGIN ATOMIC
 WITH binding AS MATERIALIZED (
     SELECT * FROM @extschema@.sidecar_entity_bindings()
 ),
@@ -970,8 +996,8 @@ JOIN pg_class c ON c.oid = s.relation
 JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND NOT c.relispartition
   AND NOT @extschema@.sidecar_is_shard(c.oid)
-ORDER BY s.entity, s.relation, s.rank, s.trigger_name
-$sql$;
+ORDER BY s.entity, s.relation, s.rank, s.trigger_name;
+END;
 
 COMMENT ON FUNCTION @extschema@.sidecar_suspects() IS
 'the tables that carry an entity''s trigger, or else have the name or the columns of its sidecar, the sidecar among them';
@@ -985,7 +1011,7 @@ RETURNS TABLE (sidecar_table text, to_do text)
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 1
 SET search_path = pg_catalog, pg_temp
 SET quote_all_identifiers = off
-AS $sql$
+BEGIN ATOMIC
 WITH found AS MATERIALIZED (
     SELECT * FROM @extschema@.sidecar_found_tables()
 )
@@ -1011,8 +1037,8 @@ LEFT JOIN LATERAL (
     FROM pg_trigger g
     WHERE f.is_bound AND g.tgrelid = f.relation AND g.tgfoid = t.function) mark (drop_it) ON true
 WHERE NOT EXISTS (SELECT FROM found o WHERE o.relation = s.relation)
-ORDER BY s.name_sql, s.entity
-$sql$;
+ORDER BY s.name_sql, s.entity;
+END;
 
 COMMENT ON FUNCTION @extschema@.sidecar_unbound_tables() IS
 'the tables that might be taken for a sidecar and are not, because another one is bound or none: which one is used, and what to do if it is the wrong one';
@@ -1036,23 +1062,30 @@ SET standard_conforming_strings = on
 AS $plpgsql$
 DECLARE
     t record;
+    home text := (SELECT extnamespace::regnamespace FROM pg_extension WHERE extname = 'sidecar');
 BEGIN
-    FOR t IN
-        SELECT f.name_sql, bool_or(o.kind IN ('column', 'primary key', 'check')) AS exclusively
-        FROM @extschema@.sidecar_found_tables() f
-        JOIN @extschema@.sidecar_objects() o
-            ON o.entity IS NOT DISTINCT FROM f.entity AND o.kind NOT IN ('schema', 'table')
-        WHERE f.relation IS NOT NULL AND o.state IN ('missing', 'replace')
-        GROUP BY f.n, f.name_sql
-        ORDER BY f.n
+    FOR t IN EXECUTE format(
+        'SELECT f.name_sql, f.relation, '
+        'bool_or(o.kind IN (''column'', ''primary key'', ''check'')) AS exclusively '
+        'FROM %1$s.sidecar_found_tables() f '
+        'JOIN %1$s.sidecar_objects() o '
+        'ON o.entity IS NOT DISTINCT FROM f.entity AND o.kind NOT IN (''schema'', ''table'') '
+        'WHERE f.relation IS NOT NULL AND o.state IN (''missing'', ''replace'') '
+        'GROUP BY f.n, f.name_sql, f.relation ORDER BY f.n', home)
     LOOP
         BEGIN
             EXECUTE format('LOCK TABLE %s IN %s MODE', t.name_sql,
                            CASE WHEN t.exclusively THEN 'ACCESS EXCLUSIVE'
                                 ELSE 'SHARE ROW EXCLUSIVE' END);
         EXCEPTION WHEN insufficient_privilege OR undefined_table THEN
-            NULL;               -- the commands will tell
+            CONTINUE;           -- the commands will tell
         END;
+        IF to_regclass(t.name_sql) IS DISTINCT FROM t.relation::regclass THEN
+            RAISE EXCEPTION USING
+                ERRCODE = 'object_not_in_prerequisite_state',
+                MESSAGE = format('%s has become another table meanwhile', t.name_sql),
+                HINT = 'Try again.';
+        END IF;
     END LOOP;
 END
 $plpgsql$;
@@ -1073,6 +1106,7 @@ SET row_security = off
 AS $plpgsql$
 DECLARE
     bad bigint;
+    still_missing boolean;
 BEGIN
     BEGIN
         EXECUTE command;
@@ -1087,9 +1121,12 @@ BEGIN
         WHEN duplicate_schema OR duplicate_table OR duplicate_column OR duplicate_object
              OR unique_violation THEN
             -- there was no table to lock when two of us looked: look again
-            IF EXISTS (SELECT FROM @extschema@.sidecar_objects() s
-                       WHERE s.kind = sidecar_make.kind AND s.object = sidecar_make.object
-                         AND s.state = 'missing') THEN
+            EXECUTE format(
+                'SELECT EXISTS (SELECT FROM %s.sidecar_objects() s '
+                'WHERE s.kind = $1 AND s.object = $2 AND s.state = ''missing'')',
+                (SELECT extnamespace::regnamespace FROM pg_extension WHERE extname = 'sidecar'))
+            INTO still_missing USING kind, object;
+            IF still_missing THEN
                 RAISE;
             END IF;
             outcome := 'present';
@@ -1123,7 +1160,8 @@ COMMENT ON FUNCTION @extschema@.sidecar_make(text, text, text, text) IS
 
 -- After a trigger of a migration was replaced by ours: the migration's own
 -- function goes, any other stays, and the hint says so.
-CREATE FUNCTION @extschema@.sidecar_drop_replaced(object text, function regprocedure)
+CREATE FUNCTION @extschema@.sidecar_drop_replaced(
+    object text, function regprocedure, owner oid)
 RETURNS text
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -1131,8 +1169,10 @@ SET quote_all_identifiers = off
 SET standard_conforming_strings = on
 AS $plpgsql$
 BEGIN
+    -- an owner's trigger may have called somebody else's function
     IF EXISTS (SELECT FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
                WHERE p.oid = function AND l.lanname = 'plpgsql'
+                 AND (pg_get_userbyid(p.proowner) = current_user OR p.proowner = owner)
                  AND regexp_replace(lower(p.prosrc), '\s|:', '', 'g') =
                      'beginnew.updated_at=now();returnnew;end;')
        AND NOT EXISTS (SELECT FROM pg_depend d
@@ -1149,7 +1189,7 @@ BEGIN
 END
 $plpgsql$;
 
-COMMENT ON FUNCTION @extschema@.sidecar_drop_replaced(text, regprocedure) IS
+COMMENT ON FUNCTION @extschema@.sidecar_drop_replaced(text, regprocedure, oid) IS
 'drops the trigger function of a plain SQL migration, if it is that and nothing uses it; a hint says why not';
 
 CREATE FUNCTION @extschema@.sidecar_install()
@@ -1161,15 +1201,16 @@ SET standard_conforming_strings = on
 AS $plpgsql$
 DECLARE
     kinds text;
-    o @extschema@.sidecar_object;
+    o record;
+    home text := (SELECT extnamespace::regnamespace FROM pg_extension WHERE extname = 'sidecar');
 BEGIN
-    PERFORM @extschema@.sidecar_lock_tables();
+    EXECUTE format('SELECT %s.sidecar_lock_tables()', home);
 
     -- as sidecar_objects() does, but each kind is looked at when those before it are made
     FOREACH kinds IN ARRAY ARRAY['schema', 'tables', 'columns', 'keys', 'checks', 'indexes',
                                  'triggers', 'foreign_keys'] LOOP
-        FOR o IN EXECUTE 'SELECT * FROM @extschema@.sidecar_objects_' || kinds || '() s '
-                         'ORDER BY s.table_order, s.n' LOOP
+        FOR o IN EXECUTE format('SELECT * FROM %s.sidecar_objects_%s() s '
+                                'ORDER BY s.table_order, s.n', home, kinds) LOOP
             object := o.kind || ' ' || o.object;
             outcome := CASE o.state WHEN 'waiting' THEN 'waiting' ELSE 'present' END;
             hint := o.hint;
@@ -1179,15 +1220,19 @@ BEGIN
                     MESSAGE = format('%s cannot serve as a sidecar table', o.object),
                     DETAIL = rtrim(o.hint, '.') || '.',
                     HINT = 'Rename it or change it, then try again. Nothing was changed.';
-            ELSIF o.state = 'waiting' AND o.kind = 'table' THEN
-                RAISE WARNING '% is not touched', o.object USING HINT = o.hint;
+            ELSIF o.state = 'waiting' AND o.kind IN ('schema', 'table') THEN
+                RAISE WARNING '% is not touched', o.object
+                    USING HINT = upper(left(o.hint, 1)) || substr(o.hint, 2);
             ELSIF o.state IN ('missing', 'replace') THEN
-                SELECT m.outcome, COALESCE(m.hint, o.hint) INTO outcome, hint
-                FROM @extschema@.sidecar_make(o.kind, o.object, o.command, o.violations) m;
+                EXECUTE format('SELECT m.outcome, COALESCE(m.hint, $5) '
+                               'FROM %s.sidecar_make($1, $2, $3, $4) m', home)
+                INTO outcome, hint USING o.kind, o.object, o.command, o.violations, o.hint;
                 IF o.state = 'replace' AND outcome = 'created' THEN
                     outcome := 'replaced';
-                    hint := COALESCE(@extschema@.sidecar_drop_replaced(object, o.replaces),
-                                     o.hint);
+                    EXECUTE format('SELECT COALESCE(%1$s.sidecar_drop_replaced($1, $2, c.relowner), $3) '
+                                   'FROM %1$s.sidecar_found_tables() f, pg_class c '
+                                   'WHERE f.entity = $4 AND c.oid = f.relation', home)
+                    INTO hint USING object, o.replaces, o.hint, o.entity;
                 END IF;
             END IF;
             RETURN NEXT;
@@ -1208,11 +1253,12 @@ SET standard_conforming_strings = on
 AS $plpgsql$
 DECLARE
     e record;
+    home text := (SELECT extnamespace::regnamespace FROM pg_extension WHERE extname = 'sidecar');
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'marketing') THEN
         CREATE SCHEMA marketing;
     END IF;
-    FOR e IN SELECT * FROM @extschema@.sidecar_entity_bindings() LOOP
+    FOR e IN EXECUTE format('SELECT * FROM %s.sidecar_entity_bindings()', home) LOOP
         object := format('table marketing.%I', e.master_name);
         outcome := 'present';
         IF e.master IS NOT NULL THEN
@@ -1237,7 +1283,7 @@ BEGIN
         END IF;
         RETURN NEXT;
     END LOOP;
-    RETURN QUERY SELECT * FROM @extschema@.sidecar_install();
+    RETURN QUERY EXECUTE format('SELECT * FROM %s.sidecar_install()', home);
 END
 $plpgsql$;
 

@@ -100,6 +100,7 @@ static Oid	extension_schema(void);
 static Oid	trigger_function(const SidecarEntity *entity, Oid schema);
 static List *tables_with_trigger(Oid function);
 static void choose_sidecar(SidecarBinding *binding, Oid function);
+static void require_privileges(Oid sidecar, LOCKMODE lockmode);
 static bool open_as(Relation *rel, Oid relid, LOCKMODE lockmode);
 static bool look_at_candidate(Oid relid, const SidecarEntity *entity, Candidate *one);
 static SidecarError *two_claim(const SidecarEntity *entity, Oid one, Oid other);
@@ -196,6 +197,9 @@ sidecar_open(const SidecarEntity *entity, LOCKMODE lockmode, bool with_master)
 		/* the error of a binding without a table tells why there is none */
 		if (!OidIsValid(table->binding->sidecar))
 			sidecar_raise(table->binding->error);
+
+		/* before the lock: who has no right shall not keep others waiting */
+		require_privileges(table->binding->sidecar, lockmode);
 	} while (!open_as(&table->rel, table->binding->sidecar, lockmode) ||
 			 (with_master && !open_as(&table->master, table->binding->master, AccessShareLock)));
 
@@ -203,6 +207,25 @@ sidecar_open(const SidecarEntity *entity, LOCKMODE lockmode, bool with_master)
 	if (table->binding->error != NULL)
 		sidecar_raise(table->binding->error);
 	return table;
+}
+
+/*
+ * Raises 42501 for a role that cannot be meaning to do what the lock is for:
+ * that may not read, or not write, any column.  What else it may not do is told
+ * by the statement.
+ */
+static void
+require_privileges(Oid sidecar, LOCKMODE lockmode)
+{
+	static const AclMode reading[] = {ACL_SELECT, 0};
+	static const AclMode writing[] = {ACL_INSERT, ACL_UPDATE, 0};
+
+	for (const AclMode *mode = lockmode == AccessShareLock ? reading : writing; *mode != 0; mode++)
+	{
+		if (pg_class_aclcheck(sidecar, GetUserId(), *mode) != ACLCHECK_OK &&
+			pg_attribute_aclcheck_all(sidecar, GetUserId(), *mode, ACLMASK_ANY) != ACLCHECK_OK)
+			aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, get_rel_name(sidecar));
+	}
 }
 
 /*

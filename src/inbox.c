@@ -25,7 +25,6 @@
 #include "executor/tuptable.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
@@ -63,8 +62,8 @@ static Inbox *inboxes = NULL;
 static void keep_row(Inbox *inbox, const TriggerData *trigdata);
 static void require_statement_trigger(Relation view, Oid function);
 static void require_same_columns(const Inbox *inbox, Relation view);
-static void require_privileges(const SidecarTable *table);
 static Inbox *find_inbox(Oid view);
+static void refuse_mixed_roles(Oid view);
 static Inbox *open_inbox(Relation view, const Trigger *trigger);
 static void learn_columns(Inbox *inbox, const SidecarTable *table, Relation view);
 static void refuse_view(Relation view, const char *detail) pg_attribute_noreturn();
@@ -123,6 +122,7 @@ sidecar_inbox_insert(PG_FUNCTION_ARGS)
 		TRIGGER_FIRED_BY_INSERT(event))
 	{
 		/* none: the statement has brought no row */
+		refuse_mixed_roles(RelationGetRelid(trigdata->tg_relation));
 		if (inbox != NULL)
 			store_rows(inbox);
 		return PointerGetDatum(NULL);
@@ -220,24 +220,6 @@ require_same_columns(const Inbox *inbox, Relation view)
 }
 
 /*
- * Raises 42501 for a role that may not write the sidecar: it shall not fill the
- * disk with what is refused at the end.
- */
-static void
-require_privileges(const SidecarTable *table)
-{
-	static const AclMode modes[] = {ACL_INSERT, ACL_UPDATE};
-	Oid			relid = RelationGetRelid(table->rel);
-
-	for (int i = 0; i < lengthof(modes); i++)
-	{
-		if (pg_class_aclcheck(relid, GetUserId(), modes[i]) != ACLCHECK_OK &&
-			pg_attribute_aclcheck_all(relid, GetUserId(), modes[i], ACLMASK_ANY) != ACLCHECK_OK)
-			aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, RelationGetRelationName(table->rel));
-	}
-}
-
-/*
  * The inbox of the statement that is running, or NULL.
  *
  * A statement within that statement, in a function that it calls, stores the
@@ -257,6 +239,26 @@ find_inbox(Oid view)
 }
 
 /*
+ * Raises 55000 if the statement has also brought rows by another role.  They
+ * are not stored by this one, nor may they wait for a later statement: what
+ * they point to may be gone by then.
+ */
+static void
+refuse_mixed_roles(Oid view)
+{
+	for (Inbox *inbox = inboxes; inbox != NULL; inbox = inbox->next)
+	{
+		if (inbox->view == view && inbox->subxact == GetCurrentSubTransactionId() &&
+			inbox->role != GetUserId())
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("%lld rows for view \"%s\" were not stored",
+							(long long) inbox->nrows, get_rel_name(view)),
+					 errdetail("The role has changed while the statement was running.")));
+	}
+}
+
+/*
  * Makes an inbox, for the entity that the row trigger names.
  */
 static Inbox *
@@ -272,7 +274,6 @@ open_inbox(Relation view, const Trigger *trigger)
 	/* all that may be refused is refused before a row is kept */
 	require_statement_trigger(view, trigger->tgfoid);
 	sidecar_require_master(table);
-	require_privileges(table);
 	inbox->context = context;
 	/* the statement's resource owner may go before the rows do */
 	inbox->owner = CurTransactionResourceOwner;
@@ -313,7 +314,10 @@ learn_columns(Inbox *inbox, const SidecarTable *table, Relation view)
 			refuse_view(view, psprintf("Its column \"%s\" is of type %s, not %s.", name,
 									   format_type_be(att->atttypid), format_type_be(column->given_type)));
 
-		/* the view's values are of its own lengths: the table's are for the write */
+		/*
+		 * the view's values are of its own lengths: the table's are for the
+		 * write
+		 */
 		column->given_typmod = att->atttypmod;
 		columns->columns[i] = column;
 		if (strcmp(name, SIDECAR_COL_TIME) == 0)

@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -22,6 +23,7 @@ static void keep_vetoed(Record *record);
 static Record *read_rejects(Relation rejects, bool all, Datum max_rows, int *nrecords);
 static void read_reject(Record *record, HeapTuple tuple, TupleDesc desc);
 static Datum usable_entities(void);
+static Datum rule_names(void);
 static int	compare_entities(const void *a, const void *b);
 static int	compare_positions(const void *a, const void *b);
 static void put_record(ReturnSetInfo *rsinfo, const Record *record);
@@ -119,8 +121,8 @@ static Record *
 read_rejects(Relation rejects, bool all, Datum max_rows, int *nrecords)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	Oid			types[] = {INT8OID, TEXTARRAYOID};
-	Datum		values[] = {max_rows, usable_entities()};
+	Oid			types[] = {INT8OID, TEXTARRAYOID, TEXTARRAYOID};
+	Datum		values[] = {max_rows, usable_entities(), rule_names()};
 	const char *relation = sidecar_relation_sql(RelationGetRelid(rejects));
 	char	   *sql;
 	Record	   *records;
@@ -128,14 +130,14 @@ read_rejects(Relation rejects, bool all, Datum max_rows, int *nrecords)
 
 	/*
 	 * What others are at is passed over, and what would then come before an
-	 * older record of its key.  Nor may a row that the owner has emptied stop
-	 * the others.
+	 * older record of its key.  Nor may a row that is not as we have written
+	 * it stop the others.
 	 */
 	sql = psprintf("WITH mine AS MATERIALIZED ("
 				   "SELECT * FROM %s r "
 				   "WHERE r.entity OPERATOR(pg_catalog.=) ANY ($2) "
 				   "AND r.reject_id IS NOT NULL AND r.record IS NOT NULL "
-				   "AND r.on_conflict IS NOT NULL AND r.rejected_at IS NOT NULL "
+				   "AND r.on_conflict OPERATOR(pg_catalog.=) ANY ($3) AND r.rejected_at IS NOT NULL "
 				   "ORDER BY r.reject_id LIMIT $1 FOR UPDATE SKIP LOCKED) "
 				   "SELECT m.reject_id, CAST(m.entity AS pg_catalog.text), m.record, "
 				   "CAST(m.on_conflict AS pg_catalog.text), "
@@ -150,7 +152,7 @@ read_rejects(Relation rejects, bool all, Datum max_rows, int *nrecords)
 				   relation, relation);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	ret = SPI_execute_with_args(sql, lengthof(types), types, values, all ? "n " : "  ", false, 0);
+	ret = SPI_execute_with_args(sql, lengthof(types), types, values, all ? "n  " : "   ", false, 0);
 	if (ret != SPI_OK_SELECT)
 		elog(ERROR, "SPI_execute_with_args failed: %s", SPI_result_code_string(ret));
 
@@ -184,6 +186,10 @@ read_reject(Record *record, HeapTuple tuple, TupleDesc desc)
 	record->rule = sidecar_rule(DatumGetTextPP(SPI_getbinval(tuple, desc, 4, &isnull)));
 	record->time = DatumGetTimestampTz(SPI_getbinval(tuple, desc, 5, &isnull));
 
+	/* nobody could store anything newer after that */
+	if (TIMESTAMP_NOT_FINITE(record->time))
+		record->time = GetCurrentTransactionStartTimestamp();
+
 	/* it was overtaken meanwhile, perhaps */
 	if (record->rule == SIDECAR_OVERWRITE)
 		record->rule = SIDECAR_NEWEST;
@@ -207,6 +213,19 @@ usable_entities(void)
 			labels[n++] = CStringGetTextDatum(sidecar_entities[e].label);
 	}
 	return sidecar_make_array(labels, NULL, n, TEXTOID);
+}
+
+/*
+ * The rules that a record may have been sent with: text[].
+ */
+static Datum
+rule_names(void)
+{
+	Datum		names[SIDECAR_RULES];
+
+	for (int rule = 0; rule < SIDECAR_RULES; rule++)
+		names[rule] = CStringGetTextDatum(sidecar_rule_name(rule));
+	return sidecar_make_array(names, NULL, SIDECAR_RULES, TEXTOID);
 }
 
 static int
@@ -290,7 +309,8 @@ note_attempts(Relation rejects, Record *records, int nrecords)
 	}
 	for (int c = 0; c < lengthof(columns); c++)
 		values[c] = sidecar_make_array(columns[c], NULL, n, c == 0 ? INT8OID : TEXTOID);
-	execute(psprintf("UPDATE %s r SET attempts = r.attempts OPERATOR(pg_catalog.+) 1, "
+	execute(psprintf("UPDATE %s r SET attempts = CASE WHEN r.attempts OPERATOR(pg_catalog.<) 2147483647 "
+					 "THEN r.attempts OPERATOR(pg_catalog.+) 1 ELSE r.attempts END, "
 					 "last_tried_at = pg_catalog.now(), error = u.error, sqlstate = u.sqlstate "
 					 "FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), "
 					 "pg_catalog.unnest($3)) u (reject_id, error, sqlstate) "

@@ -110,7 +110,8 @@ typedef struct SidecarTable
 {
 	SidecarBinding *binding;
 	Relation	rel;
-	Relation	master;			/* NULL: there is none, or it was not asked for */
+	Relation	master;			/* NULL: there is none, or it was not asked
+								 * for */
 } SidecarTable;
 
 /* What happens to a stored row: the values of on_conflict */
