@@ -21,7 +21,7 @@ void		_PG_init(void);
 
 /*
  * The one place where an entity is described.  A further entity is a row
- * here, its table in sidecar_objects(), and its SQL signatures.
+ * here, its table in sidecar_*_definitions(), and its SQL signatures.
  */
 const SidecarEntity sidecar_entities[SIDECAR_ENTITIES] = {
 	[SIDECAR_COMPANY] = {
