@@ -18,6 +18,7 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "nodes/execnodes.h"
+#include "nodes/params.h"
 #include "storage/lockdefs.h"
 #include "utils/relcache.h"
 #include "utils/tuplestore.h"
@@ -89,7 +90,8 @@ typedef struct SidecarBinding
 	Oid			master;			/* InvalidOid: no foreign key yet */
 	SidecarError *error;		/* why they cannot be used; NULL if they can */
 	bool		trigger_enabled;	/* outside replication */
-	bool		key_validated;	/* every row has its master */
+	bool		key_validated;	/* as pg_constraint says: no proof that every
+								 * row has its master */
 	AttrNumber	master_key;
 	bool		master_key_not_null;
 	AttrNumber	name;			/* the master's column that people read, or
@@ -152,6 +154,9 @@ typedef struct SidecarPlan
 #define SIDECAR_CHUNK_NAME "sidecar_chunk"
 #define SIDECAR_CHUNK_POSITION "sidecar position"
 
+/* An estimate of what nothing is known of */
+#define SIDECAR_UNKNOWN (-1)
+
 /* in sidecar.c */
 extern PGDLLIMPORT const SidecarEntity sidecar_entities[SIDECAR_ENTITIES];
 extern int	sidecar_entity_index(const char *label);
@@ -180,12 +185,12 @@ extern void sidecar_inbox_init(void);
 
 /* in query.c */
 extern char *sidecar_expand(const char *template, const SidecarBinding *binding);
-extern void sidecar_query(FunctionCallInfo fcinfo, const char *sql, int nargs,
-						  const Oid *types, const Datum *values, const char *nulls);
-
-extern void sidecar_query_row(const char *sql, int nargs,
-							  const Oid *types, const Datum *values, const char *nulls,
+extern ParamListInfo sidecar_params(int nargs, const Oid *types, const Datum *values,
+									const bool *nulls);
+extern void sidecar_query(FunctionCallInfo fcinfo, const char *sql, ParamListInfo params);
+extern void sidecar_query_row(const char *sql, ParamListInfo params,
 							  int ncolumns, Datum *results, bool *resultnulls);
+extern int64 sidecar_estimate(const char *sql, ParamListInfo params);
 extern SPIPlanPtr sidecar_prepare(SidecarPlan *kept, const char *sql, int nargs, Oid *types);
 extern void sidecar_register_chunk(Tuplestorestate *chunk, TupleDesc desc, int nrecords);
 
