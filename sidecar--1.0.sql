@@ -194,7 +194,7 @@ AS 'MODULE_PATHNAME', 'sidecar_summary'
 LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 2;
 
 COMMENT ON FUNCTION @extschema@.sidecar_summary(interval, numeric, boolean) IS
-'all of it in a row per entity: coverage, how many rows are stale, of low confidence and undated, how many records are parked; with exact => false all figures are estimates by the statistics of statistics_at, and no table is read';
+'all of it in a row per entity: coverage, how many rows are stale, of low confidence and undated, how many records are parked; with exact => false all figures are estimates by the statistics of statistics_at, NULL where there are none, and no table is read';
 
 CREATE FUNCTION @extschema@.sidecar_field_coverage()
 RETURNS TABLE (entity text, field text, filled bigint, filled_pct numeric)

@@ -119,15 +119,17 @@ DROP EXTENSION sidecar CASCADE;
 DROP SCHEMA marketing CASCADE;
 DROP SCHEMA "Side Car";
 
--- a restore brings its own tables: nothing is made, quietly; errors say what to do
+-- a restore brings its own tables: nothing is made, quietly; errors say what to
+-- do, and reports on all entities know nothing
 SET row_security = off;
 CREATE EXTENSION sidecar;
 RESET row_security;
 SELECT count(*) FROM pg_namespace WHERE nspname = 'marketing';
 SELECT sidecar_upsert_company('c1');
 \echo :LAST_ERROR_SQLSTATE
-SELECT * FROM sidecar_coverage();
+SELECT sidecar_stale_companies();
 \echo :LAST_ERROR_SQLSTATE
+SELECT * FROM sidecar_coverage();
 SELECT entity, sidecar_table, trigger_enabled, array_length(to_do, 1) AS to_do, to_do[1] FROM sidecar_status();
 SELECT outcome, count(*) FROM sidecar_install() GROUP BY outcome ORDER BY outcome;
 SELECT entity, total FROM sidecar_coverage();

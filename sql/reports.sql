@@ -13,8 +13,10 @@ SELECT count(*) FROM sidecar_sources();
 
 INSERT INTO marketing.company_master SELECT 'c' || i, 'Company ' || i FROM generate_series(1, 800) i;
 INSERT INTO marketing.people_master (unique_id, full_name, title) SELECT 'p' || i, 'Person ' || i, 'Title' FROM generate_series(1, 600) i;
--- no enrichment at all
+-- no enrichment at all, in tables that were never analyzed
+ANALYZE marketing.company_master;
 SELECT * FROM sidecar_coverage();
+SELECT entity, total, enriched, stale, low_confidence, undated, rejected FROM sidecar_summary(exact => false);
 SELECT (SELECT count(*) FROM sidecar_missing_companies()) AS companies, (SELECT count(*) FROM sidecar_missing_people()) AS people;
 
 INSERT INTO marketing.company_sidecar (company_unique_id, ein_number, clay_tags, enrichment_payload, last_enriched_at, enrichment_source, confidence_score)
@@ -83,7 +85,8 @@ BEGIN
         RETURN NEXT;
         report := e.entity || ' field coverage';
         SELECT * INTO differ, "rows" FROM same(format('SELECT field, filled, filled_pct FROM sidecar_field_coverage() WHERE entity = %L', e.entity),
-            (SELECT string_agg(format('SELECT %6$L, count(cs.%6$I), ROUND(100.0 * count(cs.%6$I) / count(*), 2)
+            (SELECT string_agg(format('SELECT %6$L, COUNT(DISTINCT cs.%2$I) FILTER (WHERE cs.%6$I IS NOT NULL),
+                           ROUND(100.0 * COUNT(DISTINCT cs.%2$I) FILTER (WHERE cs.%6$I IS NOT NULL) / COUNT(DISTINCT cm.%1$I), 2)
                     FROM marketing.%3$I cm LEFT JOIN marketing.%4$I cs ON cm.%1$I = cs.%2$I', e.master_key, e.key, e.master, e.sidecar, NULL, attname), ' UNION ALL ')
              FROM pg_attribute WHERE attrelid = format('marketing.%I', e.sidecar)::regclass AND attnum > 0 AND NOT attisdropped
                AND attname NOT IN (e.key, 'created_at', 'updated_at')));
@@ -91,7 +94,7 @@ BEGIN
         report := e.entity || ' summary';
         SELECT * INTO differ, "rows" FROM same(format('SELECT total, enriched, enrichment_coverage_pct, stale, low_confidence, undated, rejected, oldest_enrichment, latest_enrichment
                     FROM sidecar_summary() WHERE entity = %L', e.entity),
-            format('SELECT count(cm.%1$I), count(cs.%2$I), ROUND(100.0 * count(cs.%2$I) / count(*), 2), (SELECT count(*) FROM sidecar_stale_%5$s()),
+            format('SELECT COUNT(DISTINCT cm.%1$I), COUNT(DISTINCT cs.%2$I), ROUND(100.0 * COUNT(DISTINCT cs.%2$I) / COUNT(DISTINCT cm.%1$I), 2), (SELECT count(*) FROM sidecar_stale_%5$s()),
                            (SELECT count(*) FROM sidecar_low_confidence_%5$s()), count(*) FILTER (WHERE cs.%2$I IS NOT NULL AND cs.last_enriched_at IS NULL),
                            (SELECT count(*) FROM marketing.sidecar_rejects WHERE entity = %6$L), min(cs.last_enriched_at), max(cs.last_enriched_at)
                     FROM marketing.%3$I cm LEFT JOIN marketing.%4$I cs ON cm.%1$I = cs.%2$I', e.master_key, e.key, e.master, e.sidecar, e.plural, e.entity));
@@ -172,6 +175,69 @@ SELECT sum(pg_stat_get_xact_tuples_returned(oid)) AS rows_read FROM pg_class WHE
 SELECT count(*) FROM sidecar_summary(exact => false);
 SELECT sum(pg_stat_get_xact_tuples_returned(oid)) - :rows_read AS rows_read FROM pg_class WHERE oid IN ('marketing.company_master'::regclass, 'marketing.company_sidecar'::regclass);
 COMMIT;
+-- nothing is 0, also when statistics speak of more; nothing is both
+CREATE FUNCTION estimates() RETURNS TABLE (entity text, total bigint, enriched bigint, stale bigint, low_confidence bigint, undated bigint, rejected bigint, agree boolean) LANGUAGE sql AS $$
+    SELECT entity, total, enriched, stale, low_confidence, undated, rejected,
+           enriched <= total AND stale + undated <= enriched AND low_confidence <= enriched AND enrichment_coverage_pct <= 100
+    FROM sidecar_summary(exact => false) $$;
+BEGIN;
+UPDATE marketing.company_sidecar SET last_enriched_at = now() - random() * interval '80 days', confidence_score = 70 + random() * 30;
+DELETE FROM marketing.people_sidecar;
+ANALYZE marketing.company_sidecar, marketing.people_sidecar;
+SELECT entity, total > 0 AS total, enriched > 0 AS enriched, stale, low_confidence, undated, rejected, agree FROM estimates();
+-- all of it
+UPDATE marketing.company_sidecar SET last_enriched_at = now() - interval '91 days' - random() * interval '80 days', confidence_score = 69 - random() * 30;
+ANALYZE marketing.company_sidecar;
+SELECT entity, stale > 0.99 * enriched AS stale, low_confidence > 0.99 * enriched AS low_confidence, undated, agree FROM estimates() WHERE entity = 'company';
+UPDATE marketing.company_sidecar SET last_enriched_at = NULL, confidence_score = NULL;
+ANALYZE marketing.company_sidecar;
+SELECT entity, stale, low_confidence, undated > 0.99 * enriched AS undated, agree FROM estimates() WHERE entity = 'company';
+-- more sidecars than masters
+SET LOCAL session_replication_role = replica;
+DELETE FROM marketing.company_master WHERE company_unique_id !~ '^c.$';
+SET LOCAL session_replication_role = origin;
+ANALYZE marketing.company_master;
+SELECT entity, total, agree FROM estimates() WHERE entity = 'company';
+DELETE FROM marketing.company_master;
+ANALYZE marketing.company_master, marketing.company_sidecar;
+SELECT * FROM estimates() WHERE entity = 'company';
+ROLLBACK;
+-- numbers of rows are not rolled back
+ANALYZE marketing.company_master, marketing.company_sidecar, marketing.people_sidecar;
+-- parked records of one entity are none of the other
+BEGIN;
+SELECT count(*) FROM sidecar_upsert_people((SELECT jsonb_agg(jsonb_build_object('person_unique_id', 'nobody' || i)) FROM generate_series(1, 50) i));
+ANALYZE marketing.sidecar_rejects;
+SELECT entity, rejected FROM estimates();
+ROLLBACK;
+-- to a role that policies hide rows from, whatever the planner makes of them
+BEGIN;
+CREATE ROLE regress_sidecar_estimates;
+GRANT USAGE ON SCHEMA marketing TO regress_sidecar_estimates;
+GRANT SELECT ON ALL TABLES IN SCHEMA marketing TO regress_sidecar_estimates;
+CREATE FUNCTION shown(text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RETURN $1 ~ '1$'; END $$;
+ALTER TABLE marketing.company_sidecar ENABLE ROW LEVEL SECURITY;
+ALTER TABLE marketing.people_master ENABLE ROW LEVEL SECURITY;
+ALTER TABLE marketing.people_sidecar ENABLE ROW LEVEL SECURITY;
+CREATE POLICY shown ON marketing.company_sidecar USING (shown(company_unique_id));
+CREATE POLICY shown ON marketing.people_master USING (unique_id = 'p1');
+CREATE POLICY shown ON marketing.people_sidecar USING (true);
+SET LOCAL ROLE regress_sidecar_estimates;
+SELECT entity, total > 0 AS total, enriched > 0 AS enriched, agree FROM estimates();
+SELECT total, enriched, stale <= 1 AS stale, low_confidence <= 1 AS low FROM estimates() WHERE entity = 'people';
+ROLLBACK;
+-- what was never analyzed is not known, nor what is in it where rows were only counted
+BEGIN;
+CREATE TABLE kept AS TABLE marketing.people_sidecar;
+TRUNCATE marketing.people_sidecar;
+SELECT enriched, stale, low_confidence, undated FROM estimates() WHERE entity = 'people';
+INSERT INTO marketing.people_sidecar TABLE kept;
+SELECT total, enriched, stale, low_confidence, undated FROM estimates() WHERE entity = 'people';
+DELETE FROM pg_statistic WHERE starelid = 'marketing.people_sidecar'::regclass;
+REINDEX TABLE marketing.people_sidecar;
+SELECT total, enriched, stale, low_confidence, undated FROM estimates() WHERE entity = 'people';
+ROLLBACK;
+ANALYZE marketing.people_sidecar, marketing.sidecar_rejects;
 DELETE FROM marketing.company_master WHERE company_unique_id ~ '^z';
 
 -- a column that the user added is reported like any other; one that is dropped is not
@@ -186,6 +252,64 @@ SELECT count(*), count(company_name) FROM sidecar_stale_companies();
 SELECT count(*), count(company_name) FROM sidecar_missing_companies();
 SELECT count(*), count(company_name) FROM sidecar_low_confidence_companies();
 ALTER TABLE marketing.company_master ADD COLUMN company_name text;
+
+-- a key that is validated does not mislead either: rows written, and masters
+-- deleted, with triggers off, as by a subscription or --disable-triggers
+BEGIN;
+SET LOCAL session_replication_role = replica;
+INSERT INTO marketing.company_sidecar (company_unique_id, enrichment_source, confidence_score, last_enriched_at)
+SELECT 'orphan' || i, 'clay', i % 100, CASE WHEN i % 2 = 0 THEN now() - i * interval '1 day' END FROM generate_series(1, 2000) i;
+DELETE FROM marketing.people_master WHERE unique_id ~ '^p..$';
+SET LOCAL session_replication_role = origin;
+SELECT entity, foreign_key_validated, orphan_rows FROM sidecar_status();
+SELECT * FROM sidecar_coverage();
+SELECT * FROM compare();
+ROLLBACK;
+
+-- the same key twice: a child by INHERITS has indexes of its own, on either side
+BEGIN;
+CREATE TABLE marketing.more_masters () INHERITS (marketing.company_master);
+CREATE TABLE marketing.more_people () INHERITS (marketing.people_sidecar);
+INSERT INTO marketing.more_masters SELECT * FROM marketing.company_master WHERE company_unique_id ~ '[05]$';
+INSERT INTO marketing.more_people SELECT * FROM marketing.people_sidecar WHERE person_unique_id ~ '[1-5]$';
+UPDATE marketing.more_people SET clay_segments = '{only here}';
+SELECT * FROM sidecar_coverage();
+SELECT * FROM compare();
+ROLLBACK;
+
+-- keys that are the same to a collation, to the master alone and to both; a
+-- server without ICU has none
+CREATE FUNCTION compare_letters(OUT reports bigint, OUT differ bigint) LANGUAGE plpgsql AS $$
+BEGIN
+    CREATE COLLATION marketing.same_letters (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+    ALTER TABLE marketing.company_sidecar DROP CONSTRAINT fk_company_sidecar_company;
+    ALTER TABLE marketing.company_master ALTER company_unique_id TYPE text COLLATE marketing.same_letters;
+    ALTER TABLE marketing.company_sidecar ADD CONSTRAINT fk_company_sidecar_company FOREIGN KEY (company_unique_id) REFERENCES marketing.company_master;
+    INSERT INTO marketing.company_sidecar (company_unique_id, confidence_score)
+    SELECT upper(company_unique_id), 1 FROM marketing.company_sidecar WHERE company_unique_id ~ '0$';
+    SELECT count(*), sum(c.differ) INTO reports, differ FROM compare() c WHERE report ~ 'company';
+    DELETE FROM marketing.company_sidecar WHERE company_unique_id ~ '^C';
+    ALTER TABLE marketing.company_sidecar ALTER company_unique_id TYPE text COLLATE marketing.same_letters;
+    SELECT reports + count(*), compare_letters.differ + sum(c.differ) INTO reports, differ FROM compare() c WHERE report ~ 'company';
+EXCEPTION WHEN feature_not_supported THEN
+    reports := 14;
+    differ := 0;
+END $$;
+BEGIN;
+SELECT * FROM compare_letters();
+ROLLBACK;
+-- a key that only some rows have, or that may be there twice for a while
+BEGIN;
+ALTER TABLE marketing.company_sidecar DROP CONSTRAINT company_sidecar_pkey;
+INSERT INTO marketing.company_sidecar SELECT * FROM marketing.company_sidecar WHERE company_unique_id ~ '7$';
+CREATE UNIQUE INDEX ON marketing.company_sidecar (company_unique_id) WHERE company_unique_id !~ '7$';
+SELECT * FROM compare() WHERE report ~ 'company';
+ROLLBACK;
+BEGIN;
+ALTER TABLE marketing.people_sidecar DROP CONSTRAINT people_sidecar_pkey, ADD UNIQUE (person_unique_id) DEFERRABLE INITIALLY DEFERRED;
+INSERT INTO marketing.people_sidecar SELECT * FROM marketing.people_sidecar WHERE person_unique_id ~ '7$';
+SELECT * FROM compare() WHERE report ~ 'people';
+ROLLBACK;
 
 -- a key that is not validated does not mislead: orphans are not counted
 BEGIN;
@@ -202,8 +326,39 @@ SELECT * FROM sidecar_coverage();
 SELECT entity, total, enriched, enrichment_coverage_pct, stale, low_confidence, undated, rejected FROM sidecar_summary();
 SELECT entity, total, enriched, enrichment_coverage_pct FROM sidecar_summary(exact => false) WHERE entity = 'company';
 SELECT count(*) > 0 AS works FROM sidecar_sources();
-SELECT count(*) > 0 AS works FROM sidecar_field_coverage();
+SELECT entity, count(*) AS fields, count(filled) AS known FROM sidecar_field_coverage() GROUP BY entity ORDER BY entity;
 SELECT sidecar_stale_companies();
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK;
+
+-- an entity that has no sidecar table does not take the other's answers away
+BEGIN;
+SELECT outcome FROM sidecar_upsert_people('[{"person_unique_id": "nobody"}, {"person_unique_id": "nobody else"}]');
+DROP TABLE marketing.people_sidecar;
+SELECT * FROM sidecar_coverage();
+SELECT entity, total, enriched, enrichment_coverage_pct, stale, low_confidence, undated, rejected, oldest_enrichment IS NULL AS no_time FROM sidecar_summary();
+ANALYZE;
+SELECT entity, total, enriched > 0 AS enriched, enrichment_coverage_pct > 0 AS pct, stale > 0 AS stale, rejected, statistics_at IS NULL AS no_statistics FROM sidecar_summary(exact => false);
+SELECT entity, count(*) > 0 AS works FROM sidecar_sources() GROUP BY entity;
+SELECT entity, count(*) > 0 AS works FROM sidecar_field_coverage() GROUP BY entity;
+SELECT count(*) > 0 AS works FROM sidecar_stale_companies();
+SELECT entity, sidecar_table, master_table, orphan_rows, rejects_parked FROM sidecar_status();
+SAVEPOINT s;
+SELECT sidecar_stale_people();
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK TO s;
+SELECT sidecar_missing_people();
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK TO s;
+-- what is there and cannot be used is an error
+ALTER TABLE marketing.company_sidecar ALTER last_enriched_at TYPE text;
+SAVEPOINT s;
+SELECT sidecar_coverage();
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK TO s;
+ALTER TABLE marketing.company_sidecar ALTER last_enriched_at TYPE timestamp USING last_enriched_at::timestamp, DROP confidence_score;
+SELECT count(*) FROM sidecar_coverage();
+SELECT sidecar_summary();
 \echo :LAST_ERROR_SQLSTATE
 ROLLBACK;
 
@@ -231,4 +386,4 @@ ROLLBACK;
 
 DROP EXTENSION sidecar CASCADE;
 DROP SCHEMA marketing CASCADE;
-DROP FUNCTION same, compare, rows_read;
+DROP FUNCTION same, compare, compare_letters, rows_read, near, estimates;

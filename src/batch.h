@@ -61,7 +61,6 @@ extern void sidecar_convert_records(Converter *converter, Record **records, int 
 extern ErrorData *sidecar_roll_back(MemoryContext context, ResourceOwner owner);
 extern void sidecar_reject(MemoryContext context, Record *record, ErrorData *edata, const char *field);
 extern void sidecar_park(Record *records, int nrecords);
-extern Relation sidecar_open_rejects(void);
 extern Datum sidecar_make_array(Datum *values, bool *nulls, int n, Oid type);
 
 #endif							/* SIDECAR_BATCH_H */

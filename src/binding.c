@@ -100,6 +100,7 @@ static Oid	extension_schema(void);
 static Oid	trigger_function(const SidecarEntity *entity, Oid schema);
 static List *tables_with_trigger(Oid function);
 static void choose_sidecar(SidecarBinding *binding, Oid function);
+static SidecarTable *open_tables(const SidecarEntity *entity, LOCKMODE lockmode, bool with_master);
 static void require_privileges(Oid sidecar, LOCKMODE lockmode);
 static bool open_as(Relation *rel, Oid relid, LOCKMODE lockmode);
 static bool look_at_candidate(Oid relid, const SidecarEntity *entity, Candidate *one);
@@ -182,6 +183,37 @@ sidecar_lookup(const SidecarEntity *entity)
 SidecarTable *
 sidecar_open(const SidecarEntity *entity, LOCKMODE lockmode, bool with_master)
 {
+	SidecarTable *table = open_tables(entity, lockmode, with_master);
+
+	if (table->binding->error != NULL)
+		sidecar_raise(table->binding->error);
+	return table;
+}
+
+/*
+ * The same to read both tables, but NULL if there is no sidecar table.  What is
+ * there and cannot be used is an error still.
+ */
+SidecarTable *
+sidecar_open_if_there(const SidecarEntity *entity)
+{
+	SidecarTable *table = open_tables(entity, AccessShareLock, true);
+	const SidecarError *error = table->binding->error;
+
+	if (error != NULL && !error->is_absence)
+		sidecar_raise(error);
+	if (error != NULL)
+		pfree(table);
+	return error != NULL ? NULL : table;
+}
+
+/*
+ * Opens what there is; the binding's error tells if that is not what was asked
+ * for.
+ */
+static SidecarTable *
+open_tables(const SidecarEntity *entity, LOCKMODE lockmode, bool with_master)
+{
 	SidecarTable *table = palloc0(sizeof(SidecarTable));
 
 	/*
@@ -194,18 +226,11 @@ sidecar_open(const SidecarEntity *entity, LOCKMODE lockmode, bool with_master)
 	{
 		table->binding = sidecar_lookup(entity);
 
-		/* the error of a binding without a table tells why there is none */
-		if (!OidIsValid(table->binding->sidecar))
-			sidecar_raise(table->binding->error);
-
 		/* before the lock: who has no right shall not keep others waiting */
-		require_privileges(table->binding->sidecar, lockmode);
+		if (OidIsValid(table->binding->sidecar))
+			require_privileges(table->binding->sidecar, lockmode);
 	} while (!open_as(&table->rel, table->binding->sidecar, lockmode) ||
 			 (with_master && !open_as(&table->master, table->binding->master, AccessShareLock)));
-
-	/* there is a table, but its columns, or its master's, cannot be used */
-	if (table->binding->error != NULL)
-		sidecar_raise(table->binding->error);
 	return table;
 }
 
@@ -886,7 +911,6 @@ look_at_master(SidecarBinding *binding)
 
 	if (!HeapTupleIsValid(tuple))
 		return;					/* dropped since we looked */
-	binding->master_key_not_null = ((Form_pg_attribute) GETSTRUCT(tuple))->attnotnull;
 	if (binding->error == NULL)
 		binding->error = sidecar_wrong_type(binding->master, (Form_pg_attribute) GETSTRUCT(tuple), TEXTOID, false);
 	ReleaseSysCache(tuple);

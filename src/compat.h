@@ -35,4 +35,13 @@
 	pg_proc_aclcheck(function, role, mode)
 #endif
 
+/* PostgreSQL 18 runs every plan once */
+#if PG_VERSION_NUM >= 180000
+#define sidecar_executor_run(desc) \
+	ExecutorRun(desc, ForwardScanDirection, 0)
+#else
+#define sidecar_executor_run(desc) \
+	ExecutorRun(desc, ForwardScanDirection, 0, true)
+#endif
+
 #endif							/* SIDECAR_COMPAT_H */

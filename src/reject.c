@@ -177,7 +177,7 @@ collect(Record *records, int nrecords, int *start, Datum **columns, bool *no_key
 static void
 insert_rejects(Datum **columns, bool *no_key, int n)
 {
-	Relation	rejects = sidecar_open_rejects();
+	Relation	rejects = sidecar_open_rejects(RowExclusiveLock);
 	Oid			types[PARKED_COLUMNS];
 	Datum		values[PARKED_COLUMNS];
 	char	   *sql;
@@ -302,10 +302,10 @@ wrong_columns(Relation rel)
 }
 
 /*
- * Opens the table of parked records.  Errors: those of sidecar_find_rejects().
+ * Opens the table of parked records, with that lock.  Errors: those of sidecar_find_rejects().
  */
 Relation
-sidecar_open_rejects(void)
+sidecar_open_rejects(LOCKMODE lockmode)
 {
 	SidecarError *error;
 	Oid			relid;
@@ -320,11 +320,11 @@ sidecar_open_rejects(void)
 			if (RelationGetRelid(rel) == relid)
 				return rel;
 			/* another table has got the name while we waited */
-			table_close(rel, RowExclusiveLock);
+			table_close(rel, lockmode);
 		}
 		if (error != NULL)
 			sidecar_raise(error);
-		rel = try_table_open(relid, RowExclusiveLock);
+		rel = try_table_open(relid, lockmode);
 	}
 }
 

@@ -3,72 +3,261 @@
  * report.c
  *		The reports.
  *
- * A report is an SQL text with places for what differs between entities.
- * Everything in it is qualified, so that no search_path can change it.  The
- * bounds and sort orders are those of the indexes of the sidecar tables: with
- * max_rows, the index stops the scan.
+ * A report is an SQL text with places for what differs between entities.  It
+ * is analyzed under a search_path of pg_catalog (query.c), so that only users'
+ * names are qualified; they are appended to a text, or expanded in a constant,
+ * and never looked at again.  The bounds and sort orders are those of the
+ * indexes of the sidecar tables: with max_rows, the index stops the scan.
+ *
+ * No foreign key is believed: rows that were written with triggers off, or by
+ * a subscription, have none looked at.  What speaks of masters joins them.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_namespace.h"
+#include "catalog/pg_operator.h"
 #include "catalog/pg_statistic.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "optimizer/plancat.h"
+#include "storage/bufmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
+#include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
-#include "utils/timestamp.h"
+#include "utils/typcache.h"
 
 #include "sidecar.h"
 
+/* A report on one entity; the last argument is max_rows, which may be NULL */
+typedef struct Report
+{
+	const char *sql;			/* for sidecar_expand() */
+	int			nargs;			/* $1 and so on are the function's arguments */
+	Oid			types[2];
+	const char *names[2];
+	bool		shows_columns;	/* of the sidecar, beside its key */
+} Report;
+
+/* The first and the last value of a column, in its statistics */
+typedef struct Bounds
+{
+	Oid			type;			/* InvalidOid: not known */
+	Datum		first;
+	Datum		last;
+} Bounds;
+
+/* A row of sidecar_summary(), as far as it is made here; SIDECAR_UNKNOWN: NULL */
+typedef struct Figures
+{
+	int64		total;
+	int64		enriched;
+	int64		stale;
+	int64		low_confidence;
+	int64		undated;
+	int64		rejected;
+	Bounds		times;
+	Bounds		scores;
+} Figures;
+
+static const Figures nothing_known = {
+	SIDECAR_UNKNOWN, SIDECAR_UNKNOWN, SIDECAR_UNKNOWN,
+	SIDECAR_UNKNOWN, SIDECAR_UNKNOWN, SIDECAR_UNKNOWN
+};
+
+/* What estimates of a table rest on */
+typedef struct TableSize
+{
+	bool		known;			/* all that has rows was analyzed, or vacuumed */
+	bool		is_empty;
+	List	   *relids;			/* the table or its partitions and children,
+								 * as far as they have pages */
+} TableSize;
+
+/* Rows to be estimated, of which conditions choose some */
+typedef struct Rows
+{
+	const SidecarTable *table;
+	const char *from;			/* for sidecar_expand(), with a WHERE */
+	ParamListInfo params;
+} Rows;
+
 /* A percentage with two decimals; NULL of an empty whole */
 #define PERCENT(part, whole) \
-	"CASE WHEN " whole " OPERATOR(pg_catalog.>) 0 THEN " \
-	"pg_catalog.round(100.0 OPERATOR(pg_catalog.*) " part " OPERATOR(pg_catalog./) " whole ", 2) END"
+	"CASE WHEN " whole " > 0 THEN round(100.0 * " part " / " whole ", 2) END "
 
 #define MASTER_JOIN_SIDECAR \
-	"{sidecar} s ON m.{master_key} OPERATOR(pg_catalog.=) s.{key} "
+	"{master} m JOIN {sidecar} s ON m.{master_key} = s.{key} "
+#define MASTER_LEFT_JOIN_SIDECAR \
+	"{master} m LEFT JOIN {sidecar} s ON m.{master_key} = s.{key} "
 
-/* What sidecar_status() counts, and how it sums up sidecar_objects() */
+/*
+ * sidecar_coverage().  Twice: what the plain query says, and what comes to the
+ * same where keys_are_unique(), without sorting.
+ */
+#define COVERAGE(distinct) \
+	"SELECT CAST({entity} AS text), c.total, c.enriched, " PERCENT("c.enriched", "c.total") \
+	"FROM (SELECT count(" distinct "m.{master_key}) AS total, " \
+	"count(" distinct "s.{key}) AS enriched " \
+	"FROM " MASTER_LEFT_JOIN_SIDECAR ") c"
+
+static const char coverage[] = COVERAGE("");
+static const char coverage_distinct[] = COVERAGE("DISTINCT ");
+static const char no_coverage[] =
+"SELECT CAST({entity} AS text), CAST(NULL AS int8), CAST(NULL AS int8), CAST(NULL AS numeric)";
+
+/*
+ * sidecar_summary(): $1 older_than, $2 below, $3 rejected.  What is said of
+ * rows counts those that the reports on them return.
+ */
+#define SUMMARY(distinct) \
+	"SELECT CAST({entity} AS text), c.total, c.enriched, " PERCENT("c.enriched", "c.total") ", " \
+	"c.stale, c.low_confidence, c.undated, $3, " \
+	"CAST(c.oldest AS timestamp), CAST(c.latest AS timestamp), CAST(NULL AS timestamptz) " \
+	"FROM (SELECT count(" distinct "m.{master_key}) AS total, " \
+	"count(" distinct "s.{key}) AS enriched, " \
+	"count(*) FILTER (WHERE s.last_enriched_at < (SELECT now() - $1)) AS stale, " \
+	"count(*) FILTER (WHERE s.confidence_score < $2) AS low_confidence, " \
+	"count(s.{key}) FILTER (WHERE s.last_enriched_at IS NULL) AS undated, " \
+	"min(s.last_enriched_at) AS oldest, " \
+	"max(s.last_enriched_at) AS latest " \
+	"FROM " MASTER_LEFT_JOIN_SIDECAR ") c"
+
+static const char summary[] = SUMMARY("");
+static const char summary_distinct[] = SUMMARY("DISTINCT ");
+
+/*
+ * The same row of Figures: $1 to $6 in their order, $7 and $8 the bounds of
+ * times, $9 the first score, $10 older_than, $11 below, $12 and $13 the tables.
+ *
+ * What lies before all that ANALYZE saw is nothing.  The planner believes the
+ * index instead, in which a single row, or one deleted, makes it hundreds.
+ */
+static const char summary_of_figures[] =
+"SELECT CAST({entity} AS text), $1, $2, " PERCENT("$2", "$1") ", "
+"CASE WHEN $7 >= (now() - $10) THEN 0 ELSE $3 END, "
+"CASE WHEN $9 >= $11 THEN 0 ELSE $4 END, "
+"$5, $6, CAST($7 AS timestamp), CAST($8 AS timestamp), "
+"CASE WHEN a.sidecar IS NOT NULL AND a.master IS NOT NULL THEN LEAST(a.sidecar, a.master) END "
+"FROM (SELECT "
+"GREATEST(pg_stat_get_last_analyze_time($12), pg_stat_get_last_autoanalyze_time($12)), "
+"GREATEST(pg_stat_get_last_analyze_time($13), pg_stat_get_last_autoanalyze_time($13))) "
+"a (sidecar, master)";
+
+static const char sources[] =
+"SELECT CAST({entity} AS text), CAST(s.enrichment_source AS text), count(*), "
+"avg(s.confidence_score) AS avg_confidence, "
+"CAST(max(s.last_enriched_at) AS timestamp) "
+"FROM {sidecar} s "
+"GROUP BY s.enrichment_source "
+"ORDER BY avg_confidence DESC NULLS LAST";
+
+/* sidecar_stale_*(older_than, max_rows): days are whole days of 24 hours */
+static const Report stale = {
+	"SELECT CAST(s.{key} AS text), CAST({name} AS text), CAST(s.enrichment_source AS text), "
+	"CAST(s.last_enriched_at AS timestamp), "
+	"CASE WHEN isfinite(s.last_enriched_at) THEN EXTRACT(DAY FROM now() - s.last_enriched_at) END "
+	"FROM " MASTER_JOIN_SIDECAR
+	"WHERE s.last_enriched_at < (now() - $1) "
+	"ORDER BY s.last_enriched_at "
+	"LIMIT $2",
+	2, {INTERVALOID, INT8OID}, {"older_than", "max_rows"}, true
+};
+
+/* sidecar_low_confidence_*(below, max_rows): below, not at, the threshold */
+static const Report low_confidence = {
+	"SELECT CAST(s.{key} AS text), CAST({name} AS text), CAST(s.enrichment_source AS text), "
+	"CAST(s.confidence_score AS numeric), CAST(s.last_enriched_at AS timestamp) "
+	"FROM " MASTER_JOIN_SIDECAR
+	"WHERE s.confidence_score < $1 "
+	"ORDER BY s.confidence_score "
+	"LIMIT $2",
+	2, {NUMERICOID, INT8OID}, {"below", "max_rows"}, true
+};
+
+/* sidecar_missing_*(max_rows): masters without a sidecar row, in no order */
+static const Report missing = {
+	"SELECT CAST(m.{master_key} AS text), CAST({name} AS text) "
+	"FROM {master} m "
+	"WHERE NOT EXISTS (SELECT FROM {sidecar} s WHERE s.{key} = m.{master_key}) "
+	"LIMIT $1",
+	1, {INT8OID}, {"max_rows"}, false
+};
+
+/* What sidecar_status() counts */
 static const char orphan_count[] =
-"SELECT pg_catalog.count(*) FROM {sidecar} s "
-"WHERE NOT EXISTS (SELECT FROM {master} m WHERE m.{master_key} OPERATOR(pg_catalog.=) s.{key})";
+"SELECT count(*) "
+"FROM {sidecar} s "
+"WHERE NOT EXISTS (SELECT FROM {master} m WHERE m.{master_key} = s.{key})";
 
-static const char reject_count[] =
-"SELECT pg_catalog.count(*) FROM " SIDECAR_SCHEMA "." SIDECAR_REJECTS " r "
-"WHERE r.entity OPERATOR(pg_catalog.=) {entity}";
-
+/*
+ * How it sums up sidecar_objects(): indexes that are not as they should be, and
+ * what to do.  $1 rows without a master, $2 parked records, $3 what is wrong
+ * with their table; each may be NULL.
+ */
 static const char object_summary[] =
-"SELECT COALESCE(pg_catalog.array_agg(o.object ORDER BY o.position) FILTER (WHERE o.state OPERATOR(pg_catalog.<>) 'present' "
-"AND o.kind OPERATOR(pg_catalog.=) ANY ('{primary key,index}')), '{}'), "
-"COALESCE(pg_catalog.array_agg(pg_catalog.format('%s %s: %s', o.kind, o.object, "
-"CASE WHEN o.state OPERATOR(pg_catalog.=) ANY ('{missing,replace}') THEN 'SELECT sidecar_install()' ELSE o.hint END) "
-"ORDER BY o.position) FILTER (WHERE o.state OPERATOR(pg_catalog.<>) 'present' OR o.hint IS NOT NULL), '{}') "
-"OPERATOR(pg_catalog.||) CASE WHEN $1 OPERATOR(pg_catalog.>) 0 THEN "
-"ARRAY[pg_catalog.format('rows without a master: %s; delete them, or load their masters', $1)] END "
-"OPERATOR(pg_catalog.||) CASE WHEN $2 OPERATOR(pg_catalog.>) 0 THEN "
-"ARRAY[pg_catalog.format('records parked in " SIDECAR_SCHEMA "." SIDECAR_REJECTS ": %s; see their errors, then SELECT * FROM sidecar_retry_rejects()', $2)] END "
-"OPERATOR(pg_catalog.||) CASE WHEN $3 IS NOT NULL THEN ARRAY[$3] END "
+"SELECT COALESCE(array_agg(o.object ORDER BY o.position) "
+"FILTER (WHERE o.state <> 'present' AND o.kind = ANY ('{primary key,index}')), '{}'), "
+"COALESCE(array_agg(format('%s %s: %s', o.kind, o.object, "
+"CASE WHEN o.state = ANY ('{missing,replace}') THEN 'SELECT sidecar_install()' ELSE o.hint END) "
+"ORDER BY o.position) FILTER (WHERE o.state <> 'present' OR o.hint IS NOT NULL), '{}') "
+"|| CASE WHEN $1 > 0 THEN ARRAY[format("
+"'rows without a master: %s; delete them, or load their masters', $1)] END "
+"|| CASE WHEN $2 > 0 THEN ARRAY[format("
+"'records parked in " SIDECAR_SCHEMA "." SIDECAR_REJECTS ": %s; "
+"see their errors, then SELECT * FROM sidecar_retry_rejects()', $2)] END "
+"|| CASE WHEN $3 IS NOT NULL THEN ARRAY[$3] END "
 "FROM {schema}.sidecar_objects() o "
-"WHERE o.entity OPERATOR(pg_catalog.=) {entity}";
+"WHERE o.entity = {entity}";
 
-static void report_of_entity(FunctionCallInfo fcinfo, int entity, const char *template,
-							 int nargs, const Oid *types, const char *const *names);
+/* Rows of sidecar_status() that are of no entity */
+static const char unbound[] =
+"SELECT CAST(NULL AS text), u.sidecar_table, CAST(NULL AS text), CAST(NULL AS bool), "
+"CAST(NULL AS bool), CAST(NULL AS int8), CAST(NULL AS bool), CAST(NULL AS text[]), "
+"CAST(NULL AS int8), ARRAY[u.to_do] "
+"FROM {schema}.sidecar_unbound_tables() u";
+
+static Datum report_of_entity(FunctionCallInfo fcinfo, int entity, const Report *report);
 static void require_argument(FunctionCallInfo fcinfo, int i, const char *name);
-static void summarize_statistics(FunctionCallInfo fcinfo, const SidecarTable *table, bool rejects, Datum *thresholds);
-static void read_times(Oid sidecar, Datum *values, char *nulls);
-static Datum estimated_rows(const char *sql);
-static bool counts_are_enough(const SidecarBinding *binding);
-static SidecarTable *open_to_read(const SidecarEntity *entity);
-static bool rejects_readable(SidecarError **error);
+static void require_columns(const SidecarTable *table);
+static void put_figures(FunctionCallInfo fcinfo, const SidecarBinding *binding,
+						const Figures *figures, const Datum *thresholds);
+static void estimate_figures(Figures *figures, const SidecarTable *table, Datum *thresholds);
+static int64 estimate(const Rows *rows, const char *condition);
+static int64 estimate_part(const Rows *rows, const char *part, const char *other, int64 whole);
+static int64 at_most(int64 figure, int64 limit);
+static int64 estimate_rejects(Relation rejects, const SidecarEntity *entity);
+static TableSize look_at_size(Oid relid);
+static bool has_statistics(const TableSize *size, const char *column);
+static bool is_filtered(Oid relid);
+static void read_bounds(Bounds *bounds, Oid sidecar, const char *column, const TableSize *size);
+static bool may_see_all(Oid relid, const char *column);
+static void widen_bounds(Bounds *bounds, const AttStatsSlot *slot);
+static void append_field_coverage(StringInfo sql, const SidecarTable *table);
+static void tell_tables(Datum *values, bool *nulls, const SidecarEntity *entity);
+static void sum_up_objects(Datum *values, bool *nulls, const SidecarBinding *binding,
+						   const SidecarError *rejects_error);
+static int64 count_rows(const char *sql, List *relids);
+static bool keys_are_unique(const SidecarTable *table);
+static bool has_unique_key(Relation rel, AttrNumber key);
+static bool is_unique_on(Relation index, AttrNumber key);
+static List *relids_of(const SidecarTable *table);
+static Relation open_readable_rejects(SidecarError **error);
+static int64 count_rejects(Relation rejects, const SidecarEntity *entity);
 
 PG_FUNCTION_INFO_V1(sidecar_coverage);
 PG_FUNCTION_INFO_V1(sidecar_summary);
@@ -86,9 +275,8 @@ PG_FUNCTION_INFO_V1(sidecar_status);
  * sidecar_coverage() RETURNS TABLE (entity, total, enriched,
  * enrichment_coverage_pct)
  *
- * The plain coverage query for each entity.  Where every sidecar row is known
- * to have its master, two counts answer it, without sorting or joining.
- * An entity that has no master yet has NULLs.
+ * The plain coverage query for each entity; an entity that has no sidecar
+ * table or no master has NULLs.
  */
 Datum
 sidecar_coverage(PG_FUNCTION_ARGS)
@@ -96,24 +284,15 @@ sidecar_coverage(PG_FUNCTION_ARGS)
 	(void) sidecar_begin_rows(fcinfo, 0, NULL, 0, NULL);
 	for (int i = 0; i < SIDECAR_ENTITIES; i++)
 	{
-		SidecarTable *table = open_to_read(&sidecar_entities[i]);
-		const SidecarBinding *binding = table->binding;
-		const char *from;
+		const SidecarEntity *entity = &sidecar_entities[i];
+		SidecarTable *table = sidecar_open_if_there(entity);
+		const SidecarBinding *binding = table ? table->binding : sidecar_lookup(entity);
+		const char *sql = table == NULL || !OidIsValid(binding->master) ? no_coverage :
+		keys_are_unique(table) ? coverage : coverage_distinct;
 
-		if (!OidIsValid(binding->master))
-			from = "(VALUES (CAST(NULL AS pg_catalog.int8), CAST(NULL AS pg_catalog.int8))) c (total, enriched)";
-		else if (counts_are_enough(binding))
-			from = "(SELECT {master_count} AS total FROM {master} m) m, "
-				"(SELECT pg_catalog.count(*) AS enriched FROM {sidecar} s) s";
-		else
-			from = "(SELECT pg_catalog.count(m.{master_key}) AS total, pg_catalog.count(s.{key}) AS enriched "
-				"FROM {master} m LEFT JOIN " MASTER_JOIN_SIDECAR ") c";
-		sidecar_query(fcinfo,
-					  sidecar_expand(psprintf("SELECT CAST({entity} AS pg_catalog.text), total, enriched, "
-											  PERCENT("enriched", "total") " FROM %s", from),
-									 binding),
-					  0, NULL, NULL, NULL);
-		sidecar_close(table);
+		sidecar_query(fcinfo, sidecar_expand(sql, binding), NULL, relids_of(table));
+		if (table != NULL)
+			sidecar_close(table);
 	}
 	return (Datum) 0;
 }
@@ -123,143 +302,337 @@ sidecar_coverage(PG_FUNCTION_ARGS)
  * enriched, enrichment_coverage_pct, stale, low_confidence, undated, rejected,
  * oldest_enrichment, latest_enrichment, statistics_at)
  *
- * A row per entity, of one pass over each table, or, unless exact, of none:
- * see summarize_statistics().  stale and low_confidence are
- * the numbers of rows that those reports have, undated that of rows without
+ * A row per entity, of one pass over both tables, or, unless exact, of none:
+ * see estimate_figures().  stale and low_confidence are the numbers of rows
+ * that those reports have, undated that of masters' rows without
  * last_enriched_at, rejected that of parked records, NULL for a role that may
- * not read them.  What speaks of masters is NULL while there is none.
+ * not read them.  Of an entity that has no sidecar table or no master, only
+ * rejected is known.
  *
- * Error: an argument is NULL (22004).
+ * Errors: an argument is NULL (22004), the table of parked records has columns
+ * of other types (42804).
  */
 Datum
 sidecar_summary(PG_FUNCTION_ARGS)
 {
 	static const Oid types[] = {INTERVALOID, NUMERICOID, BOOLOID};
 	static const char *const names[] = {"older_than", "below", "exact"};
-	static const char of_rows[] =
-	"pg_catalog.count(*) FILTER (WHERE s.last_enriched_at OPERATOR(pg_catalog.<) (SELECT pg_catalog.now() OPERATOR(pg_catalog.-) $1)) AS stale, "
-	"pg_catalog.count(*) FILTER (WHERE s.confidence_score OPERATOR(pg_catalog.<) $2) AS low_confidence, "
-	"pg_catalog.count(s.last_enriched_at) AS dated, "
-	"pg_catalog.min(s.last_enriched_at) AS oldest, pg_catalog.max(s.last_enriched_at) AS latest";
-	Datum		values[2];
+	static const Oid param_types[] = {INTERVALOID, NUMERICOID, INT8OID};
 	SidecarError *error;
-	bool		rejects;
+	Relation	rejects;
 
 	(void) sidecar_begin_rows(fcinfo, lengthof(types), types, 0, NULL);
 	for (int i = 0; i < lengthof(names); i++)
 		require_argument(fcinfo, i, names[i]);
-	values[0] = PG_GETARG_DATUM(0);
-	values[1] = PG_GETARG_DATUM(1);
-	rejects = rejects_readable(&error);
+	rejects = open_readable_rejects(&error);
 	if (error != NULL && error->sqlstate == ERRCODE_DATATYPE_MISMATCH)
 		sidecar_raise(error);
 	for (int i = 0; i < SIDECAR_ENTITIES; i++)
 	{
-		SidecarTable *table = open_to_read(&sidecar_entities[i]);
-		const SidecarBinding *binding = table->binding;
-		const char *rejected = rejects ? reject_count : "CAST(NULL AS pg_catalog.int8)";
-		char	   *from;
+		const SidecarEntity *entity = &sidecar_entities[i];
+		SidecarTable *table = sidecar_open_if_there(entity);
+		const SidecarBinding *binding = table ? table->binding : sidecar_lookup(entity);
+		bool		is_whole = table != NULL && OidIsValid(binding->master);
+		bool		exact = PG_GETARG_BOOL(2);
+		Figures		figures = nothing_known;
+		Datum		params[] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1), (Datum) 0};
+		bool		nulls[lengthof(params)] = {false, false, rejects == NULL};
 
-		if (!PG_GETARG_BOOL(2))
+		if (rejects != NULL)
+			figures.rejected = exact ? count_rejects(rejects, entity) :
+				estimate_rejects(rejects, entity);
+		if (is_whole)
+			require_columns(table);
+		if (is_whole && exact)
 		{
-			summarize_statistics(fcinfo, table, rejects, values);
-			sidecar_close(table);
-			continue;
+			const char *sql = keys_are_unique(table) ? summary : summary_distinct;
+
+			params[2] = Int64GetDatum(figures.rejected);
+			sidecar_query(fcinfo, sidecar_expand(sql, binding),
+						  sidecar_params(lengthof(params), param_types, params, nulls),
+						  relids_of(table));
 		}
-		if (!OidIsValid(binding->master))
-			from = psprintf("(SELECT CAST(NULL AS pg_catalog.int8) AS total, pg_catalog.count(*) AS present, CAST(NULL AS pg_catalog.int8) AS enriched, %s FROM {sidecar} s) c",
-							of_rows);
-		else if (counts_are_enough(binding))
-			from = psprintf("(SELECT {master_count} AS total FROM {master} m) m, "
-							"(SELECT pg_catalog.count(*) AS present, pg_catalog.count(*) AS enriched, %s FROM {sidecar} s) s", of_rows);
 		else
-			from = psprintf("(SELECT pg_catalog.count(m.{master_key}) AS total, pg_catalog.count(s.{key}) AS present, pg_catalog.count(s.{key}) AS enriched, %s "
-							"FROM {master} m LEFT JOIN " MASTER_JOIN_SIDECAR ") c", of_rows);
-		sidecar_query(fcinfo,
-					  sidecar_expand(psprintf("SELECT CAST({entity} AS pg_catalog.text), total, enriched, "
-											  PERCENT("enriched", "total") ", stale, low_confidence, present OPERATOR(pg_catalog.-) dated, (%s), "
-											  "CAST(oldest AS pg_catalog.timestamp), CAST(latest AS pg_catalog.timestamp), CAST(NULL AS pg_catalog.timestamptz) FROM %s",
-											  rejected, from),
-									 binding),
-					  2, types, values, "  ");
-		sidecar_close(table);
+		{
+			if (is_whole)
+				estimate_figures(&figures, table, params);
+			put_figures(fcinfo, binding, &figures, params);
+		}
+		if (table != NULL)
+			sidecar_close(table);
 	}
+	if (rejects != NULL)
+		table_close(rejects, NoLock);
 	return (Datum) 0;
 }
 
 /*
- * A row of sidecar_summary() for which no table is read: the planner's own
- * estimates, from the statistics that ANALYZE gathered, and the first and the
- * last time in them.  statistics_at is when the older of the two tables was
- * analyzed, NULL if one never was.
+ * Puts out a row of sidecar_summary() with these figures.
  */
 static void
-summarize_statistics(FunctionCallInfo fcinfo, const SidecarTable *table, bool rejects, Datum *thresholds)
+put_figures(FunctionCallInfo fcinfo, const SidecarBinding *binding, const Figures *figures,
+			const Datum *thresholds)
 {
-	const SidecarBinding *binding = table->binding;
-	static const Oid types[] = {INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, TIMESTAMPOID, TIMESTAMPOID};
-	const char *queries[] = {
-		OidIsValid(binding->master) ? "{master} m" : NULL,
-		OidIsValid(binding->master) ? "{sidecar} s" : NULL,
-		psprintf("{sidecar} s WHERE s.last_enriched_at OPERATOR(pg_catalog.<) (pg_catalog.now() OPERATOR(pg_catalog.-) CAST(%s AS pg_catalog.interval))",
-				 quote_literal_cstr(DatumGetCString(DirectFunctionCall1(interval_out, thresholds[0])))),
-		psprintf("{sidecar} s WHERE s.confidence_score OPERATOR(pg_catalog.<) CAST(%s AS pg_catalog.numeric)",
-				 quote_literal_cstr(DatumGetCString(DirectFunctionCall1(numeric_out, thresholds[1])))),
-		"{sidecar} s WHERE s.last_enriched_at IS NULL",
-		rejects ? SIDECAR_SCHEMA "." SIDECAR_REJECTS " r WHERE r.entity OPERATOR(pg_catalog.=) {entity}" : NULL
-	};
-#define ANALYZED "GREATEST(pg_catalog.pg_stat_get_last_analyze_time(%u), pg_catalog.pg_stat_get_last_autoanalyze_time(%u))"
-	static const char row[] =
-	"SELECT CAST({entity} AS pg_catalog.text), $1, e.enriched, " PERCENT("e.enriched", "$1") ", $3, $4, $5, $6, $7, $8, "
-	"CASE WHEN a.sidecar IS NOT NULL AND a.master IS NOT NULL THEN LEAST(a.sidecar, a.master) END "
-	"FROM (SELECT CASE WHEN $2 OPERATOR(pg_catalog.>) $1 THEN $1 ELSE $2 END) e (enriched), "
-	"(SELECT " ANALYZED ", " ANALYZED ") a (sidecar, master)";
-	Oid			master = OidIsValid(binding->master) ? binding->master : binding->sidecar;
-	Datum		values[lengthof(types)] = {0};
-	char		nulls[lengthof(types)];
-	char	   *sql = sidecar_expand(psprintf(row, binding->sidecar, binding->sidecar, master, master), binding);
+	const Bounds *times = &figures->times;
+	const Bounds *scores = &figures->scores;
+	bool		no_times = !OidIsValid(times->type);
+	Oid			time_type = no_times ? TIMESTAMPOID : times->type;
 
-	memset(nulls, 'n', sizeof(nulls));
-	for (int i = 0; i < lengthof(queries); i++)
+	/* statistics are of two tables, or of none */
+	bool		no_tables = !OidIsValid(binding->sidecar) || !OidIsValid(binding->master);
+#define FIGURE(figure) {Int64GetDatum(figure), INT8OID, (figure) == SIDECAR_UNKNOWN}
+	const struct
 	{
-		if (queries[i] != NULL)
-			queries[i] = sidecar_expand(psprintf("EXPLAIN SELECT FROM %s", queries[i]), binding);
-	}
-	read_times(binding->sidecar, &values[6], &nulls[6]);
-	for (int i = 0; i < lengthof(queries); i++)
+		Datum		value;
+		Oid			type;
+		bool		isnull;
+	}			row[] = {
+		FIGURE(figures->total),
+		FIGURE(figures->enriched),
+		FIGURE(figures->stale),
+		FIGURE(figures->low_confidence),
+		FIGURE(figures->undated),
+		FIGURE(figures->rejected),
+		{times->first, time_type, no_times},
+		{times->last, time_type, no_times},
+		{scores->first, NUMERICOID, !OidIsValid(scores->type)},
+		{thresholds[0], INTERVALOID, false},
+		{thresholds[1], NUMERICOID, false},
+		{ObjectIdGetDatum(binding->sidecar), OIDOID, no_tables},
+		{ObjectIdGetDatum(binding->master), OIDOID, no_tables},
+	};
+	Oid			types[lengthof(row)];
+	Datum		values[lengthof(row)];
+	bool		nulls[lengthof(row)];
+
+	for (int i = 0; i < lengthof(row); i++)
 	{
-		if (queries[i] == NULL)
-			continue;
-		nulls[i] = ' ';
-		values[i] = estimated_rows(queries[i]);
+		types[i] = row[i].type;
+		values[i] = row[i].value;
+		nulls[i] = row[i].isnull;
 	}
-	sidecar_query(fcinfo, sql, lengthof(types), types, values, nulls);
+	sidecar_query(fcinfo, sidecar_expand(summary_of_figures, binding),
+				  sidecar_params(lengthof(row), types, values, nulls), NIL);
 }
 
 /*
- * Reads the first and the last last_enriched_at that the table's statistics
- * have, as pg_stats shows them: to those who may see every row's.  values and
- * nulls, which are 'n' before, have two elements.
+ * Figures that no table is read for: the planner's own estimates, from the
+ * statistics that ANALYZE gathered, and the first and the last time in them.
+ *
+ * Unknown is what was never analyzed, and what somebody else reads (a foreign
+ * table, Citus).  Row security is the planner's to guess, like any filter.
+ * Guesses are made one by one, so they are made to agree: no more rows are
+ * enriched than there are masters, and none is stale, undated or of low
+ * confidence that is not enriched, nor both stale and undated.
  */
 static void
-read_times(Oid sidecar, Datum *values, char *nulls)
+estimate_figures(Figures *figures, const SidecarTable *table, Datum *thresholds)
+{
+	static const Oid types[] = {INTERVALOID, NUMERICOID};
+	static const bool nulls[lengthof(types)] = {false};
+	const SidecarBinding *binding = table->binding;
+	ParamListInfo params = sidecar_params(lengthof(types), types, thresholds, nulls);
+	TableSize	master = look_at_size(binding->master);
+	TableSize	sidecar = look_at_size(binding->sidecar);
+	Rows		masters = {table, "{master} m WHERE m.{master_key} IS NOT NULL", NULL};
+	Rows		rows = {table, "{sidecar} s WHERE true", params};
+	int64		present = SIDECAR_UNKNOWN;
+
+	/* what row security hides of the masters, it hides of what they have */
+	if (is_filtered(binding->master))
+	{
+		rows.from = MASTER_JOIN_SIDECAR "WHERE true";
+		sidecar.known = sidecar.known && master.known;
+	}
+	if (master.known)
+		figures->total = estimate(&masters, "true");
+	if (sidecar.known)
+		present = estimate(&rows, "true");
+
+	/*
+	 * the planner says 1 of nothing, and Citus has rows where there are no
+	 * pages
+	 */
+	if (master.is_empty && figures->total != SIDECAR_UNKNOWN)
+		figures->total = 0;
+	if (present == SIDECAR_UNKNOWN)
+		return;
+	figures->enriched = sidecar.is_empty ? 0 : at_most(present, figures->total);
+	if (figures->enriched == 0)
+	{
+		/* ANALYZE leaves the statistics of an empty table as they were */
+		figures->stale = figures->low_confidence = figures->undated = 0;
+		return;
+	}
+	if (has_statistics(&sidecar, SIDECAR_COL_TIME))
+	{
+		figures->undated = estimate_part(&rows, "s.last_enriched_at IS NULL",
+										 "s.last_enriched_at IS NOT NULL", present);
+		figures->stale = estimate_part(&rows, "s.last_enriched_at < (now() - $1)",
+									   "s.last_enriched_at >= (now() - $1)",
+									   present - figures->undated);
+		figures->undated = at_most(figures->undated, figures->enriched);
+		figures->stale = at_most(figures->stale, figures->enriched - figures->undated);
+		read_bounds(&figures->times, binding->sidecar, SIDECAR_COL_TIME, &sidecar);
+	}
+	if (has_statistics(&sidecar, SIDECAR_COL_SCORE))
+	{
+		int64		scored = estimate(&rows, "s.confidence_score IS NOT NULL");
+
+		figures->low_confidence = estimate_part(&rows, "s.confidence_score < $2",
+												"s.confidence_score >= $2", scored);
+		figures->low_confidence = at_most(figures->low_confidence, figures->enriched);
+		read_bounds(&figures->scores, binding->sidecar, SIDECAR_COL_SCORE, &sidecar);
+	}
+}
+
+/*
+ * The estimated number of those of the rows for which the condition, a
+ * constant, is true.
+ */
+static int64
+estimate(const Rows *rows, const char *condition)
+{
+	char	   *sql = psprintf("SELECT FROM %s AND %s", rows->from, condition);
+
+	return sidecar_estimate(sidecar_expand(sql, rows->table->binding), rows->params,
+							relids_of(rows->table));
+}
+
+/*
+ * The estimated number of rows of one part, if the whole has two.
+ *
+ * The planner never says of a part that it has no rows, but 1, of each
+ * partition.  It says so of the other part that this is the whole; so it is
+ * the larger part that is believed.
+ */
+static int64
+estimate_part(const Rows *rows, const char *part, const char *other, int64 whole)
+{
+	int64		part_rows = estimate(rows, part);
+	int64		other_rows = estimate(rows, other);
+
+	return part_rows > other_rows ? part_rows : Max(whole - other_rows, 0);
+}
+
+/*
+ * The figure, but no more than the limit, if that is known.
+ */
+static int64
+at_most(int64 figure, int64 limit)
+{
+	return limit == SIDECAR_UNKNOWN ? figure : Min(figure, limit);
+}
+
+/*
+ * The estimated number of the entity's parked records.
+ */
+static int64
+estimate_rejects(Relation rejects, const SidecarEntity *entity)
+{
+	TableSize	size = look_at_size(RelationGetRelid(rejects));
+	List	   *relids = list_make1_oid(RelationGetRelid(rejects));
+	char	   *table = sidecar_relation_sql(RelationGetRelid(rejects));
+	const char *label = quote_literal_cstr(entity->label);
+	int64		all;
+	int64		own;
+	int64		others;
+
+	if (size.known && size.is_empty)
+		return 0;
+	if (!size.known || !has_statistics(&size, "entity"))
+		return SIDECAR_UNKNOWN;
+
+	/* as in estimate_part(), but the table's name must not be expanded */
+	all = sidecar_estimate(psprintf("SELECT FROM %s r", table), NULL, relids);
+	own = sidecar_estimate(psprintf("SELECT FROM %s r WHERE r.entity = %s", table, label),
+						   NULL, relids);
+	others = sidecar_estimate(psprintf("SELECT FROM %s r WHERE r.entity <> %s", table, label),
+							  NULL, relids);
+	return own > others ? own : Max(all - others, 0);
+}
+
+/*
+ * What is known of a table's size without reading it; locks its partitions and
+ * children.
+ */
+static TableSize
+look_at_size(Oid relid)
+{
+	TableSize	size = {.known = true};
+	double		rows = 0;
+	ListCell   *lc;
+
+	foreach(lc, find_all_inheritors(relid, AccessShareLock, NULL))
+	{
+		Relation	rel = table_open(lfirst_oid(lc), AccessShareLock);
+
+		if (rel->rd_rel->relkind == RELKIND_FOREIGN_TABLE)
+			size.known = false;
+		else if (RELKIND_HAS_STORAGE(rel->rd_rel->relkind) && RelationGetNumberOfBlocks(rel) > 0)
+		{
+			BlockNumber pages;
+			double		tuples;
+			double		allvisible;
+
+			estimate_rel_size(rel, NULL, &pages, &tuples, &allvisible);
+			rows += tuples;
+			size.known = size.known && rel->rd_rel->reltuples >= 0;
+			size.relids = lappend_oid(size.relids, RelationGetRelid(rel));
+		}
+		table_close(rel, NoLock);
+	}
+	size.is_empty = size.known && rows < 1;
+	return size;
+}
+
+/*
+ * True if ANALYZE has looked at the column, of all that has rows: VACUUM and
+ * CREATE INDEX count rows too, and the planner guesses a third for the rest.
+ */
+static bool
+has_statistics(const TableSize *size, const char *column)
+{
+	ListCell   *lc;
+
+	foreach(lc, size->relids)
+	{
+		Oid			relid = lfirst_oid(lc);
+
+		if (!SearchSysCacheExists3(STATRELATTINH, ObjectIdGetDatum(relid),
+								   Int16GetDatum(get_attnum(relid, column)), BoolGetDatum(false)))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * True if row security may hide rows of the table from this role.
+ */
+static bool
+is_filtered(Oid relid)
+{
+	return check_enable_rls(relid, InvalidOid, true) == RLS_ENABLED;
+}
+
+/*
+ * Reads the first and the last value of the sidecar's column in the statistics
+ * of what has rows, as pg_stats shows them: to those who may see all of them.
+ */
+static void
+read_bounds(Bounds *bounds, Oid sidecar, const char *column, const TableSize *size)
 {
 	static const int kinds[] = {STATISTIC_KIND_HISTOGRAM, STATISTIC_KIND_MCV};
-	AttrNumber	attnum = get_attnum(sidecar, SIDECAR_COL_TIME);
-	Timestamp	first = 0;
-	Timestamp	last = 0;
-	bool		found = false;
+	ListCell   *lc;
 
-	if ((pg_class_aclcheck(sidecar, GetUserId(), ACL_SELECT) != ACLCHECK_OK &&
-		 pg_attribute_aclcheck(sidecar, attnum, GetUserId(), ACL_SELECT) != ACLCHECK_OK) ||
-		check_enable_rls(sidecar, InvalidOid, true) == RLS_ENABLED)
+	if (!may_see_all(sidecar, column))
 		return;
-
-	/* those of the table, and those of its partitions */
-	for (int inherited = 0; inherited < 2; inherited++)
+	foreach(lc, size->relids)
 	{
-		HeapTuple	tuple = SearchSysCache3(STATRELATTINH, ObjectIdGetDatum(sidecar),
-											Int16GetDatum(attnum), BoolGetDatum(inherited));
+		Oid			relid = lfirst_oid(lc);
+		HeapTuple	tuple = SearchSysCache3(STATRELATTINH, ObjectIdGetDatum(relid),
+											Int16GetDatum(get_attnum(relid, column)),
+											BoolGetDatum(false));
 
 		if (!HeapTupleIsValid(tuple))
 			continue;
@@ -269,52 +642,47 @@ read_times(Oid sidecar, Datum *values, char *nulls)
 
 			if (!get_attstatsslot(&slot, tuple, kinds[k], InvalidOid, ATTSTATSSLOT_VALUES))
 				continue;
-			for (int i = 0; i < slot.nvalues; i++)
-			{
-				/*
-				 * a number: its Datum goes with the slot where it is a
-				 * pointer
-				 */
-				Timestamp	time = DatumGetTimestamp(getBaseType(slot.valuetype) != TIMESTAMPTZOID ? slot.values[i] :
-													 DirectFunctionCall1(timestamptz_timestamp, slot.values[i]));
-
-				first = found ? Min(first, time) : time;
-				last = found ? Max(last, time) : time;
-				found = true;
-			}
+			widen_bounds(bounds, &slot);
 			free_attstatsslot(&slot);
 		}
 		ReleaseSysCache(tuple);
 	}
-	if (found)
-	{
-		values[0] = TimestampGetDatum(first);
-		values[1] = TimestampGetDatum(last);
-		nulls[0] = nulls[1] = ' ';
-	}
 }
 
 /*
- * How many rows the planner expects, by the first line of an EXPLAIN: int8.
+ * True if the current role may read every row's value of the column.
  */
-static Datum
-estimated_rows(const char *sql)
+static bool
+may_see_all(Oid relid, const char *column)
 {
-	int64		rows = 0;
-	char	   *line;
+	AttrNumber	attnum = get_attnum(relid, column);
+	Oid			role = GetUserId();
 
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute(sql, false, 0) != SPI_OK_UTILITY || SPI_processed == 0)
-		elog(ERROR, "SPI_execute failed");
-	line = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	return !is_filtered(relid) &&
+		(pg_class_aclcheck(relid, role, ACL_SELECT) == ACLCHECK_OK ||
+		 pg_attribute_aclcheck(relid, attnum, role, ACL_SELECT) == ACLCHECK_OK);
+}
 
-	/* the last one, because names come before it */
-	while ((line = strstr(line, " rows=")) != NULL)
-		rows = strtoi64(line += strlen(" rows="), NULL, 10);
-	if (SPI_finish() != SPI_OK_FINISH)
-		elog(ERROR, "SPI_finish failed");
-	return Int64GetDatum(rows);
+/*
+ * Takes the values of the slot into the bounds; copies, for they go with it.
+ */
+static void
+widen_bounds(Bounds *bounds, const AttStatsSlot *slot)
+{
+	Oid			base = getBaseType(slot->valuetype);
+	TypeCacheEntry *type = lookup_type_cache(base, TYPECACHE_CMP_PROC_FINFO);
+
+	for (int i = 0; i < slot->nvalues; i++)
+	{
+		Datum		value = slot->values[i];
+		bool		none = !OidIsValid(bounds->type);
+
+		if (none || DatumGetInt32(FunctionCall2(&type->cmp_proc_finfo, value, bounds->first)) < 0)
+			bounds->first = datumCopy(value, type->typbyval, type->typlen);
+		if (none || DatumGetInt32(FunctionCall2(&type->cmp_proc_finfo, value, bounds->last)) > 0)
+			bounds->last = datumCopy(value, type->typbyval, type->typlen);
+		bounds->type = base;
+	}
 }
 
 /*
@@ -322,7 +690,8 @@ estimated_rows(const char *sql)
  *
  * For every column of the sidecar tables but key, created_at and updated_at,
  * in the table's order: how many masters have it filled (not NULL).  One pass
- * over each table.
+ * over the sidecar, and two over the masters' keys.  An entity without a
+ * sidecar table has no rows, one without a master has NULLs.
  */
 Datum
 sidecar_field_coverage(PG_FUNCTION_ARGS)
@@ -330,44 +699,83 @@ sidecar_field_coverage(PG_FUNCTION_ARGS)
 	(void) sidecar_begin_rows(fcinfo, 0, NULL, 0, NULL);
 	for (int i = 0; i < SIDECAR_ENTITIES; i++)
 	{
-		SidecarTable *table = open_to_read(&sidecar_entities[i]);
-		const SidecarBinding *binding = table->binding;
-		TupleDesc	columns = RelationGetDescr(table->rel);
-		bool		join = OidIsValid(binding->master) && !counts_are_enough(binding);
-		StringInfoData counts;
-		StringInfoData fields;
+		SidecarTable *table = sidecar_open_if_there(&sidecar_entities[i]);
 		StringInfoData sql;
 
-		initStringInfo(&counts);
-		initStringInfo(&fields);
-		for (int c = 0; c < columns->natts; c++)
-		{
-			Form_pg_attribute att = TupleDescAttr(columns, c);
-			const char *name = NameStr(att->attname);
-
-			if (att->attisdropped || strcmp(name, binding->entity->key) == 0 ||
-				strcmp(name, SIDECAR_COL_CREATED) == 0 || strcmp(name, SIDECAR_COL_UPDATED) == 0)
-				continue;
-			appendStringInfo(&counts, "%spg_catalog.count(s.%s) AS c%d",
-							 counts.len > 0 ? ", " : "", quote_identifier(name), c);
-			appendStringInfo(&fields, "%s(%d, CAST(%s AS pg_catalog.text), c%d)",
-							 fields.len > 0 ? ", " : "", c, quote_literal_cstr(name), c);
-		}
-
-		/* users' names are appended to what has been expanded */
+		if (table == NULL)
+			continue;
 		initStringInfo(&sql);
-		appendStringInfoString(&sql, sidecar_expand("SELECT CAST({entity} AS pg_catalog.text), f.field, f.filled, "
-													PERCENT("f.filled", "m.total") " FROM (SELECT ", binding));
-		appendStringInfoString(&sql, counts.data);
-		appendStringInfoString(&sql, sidecar_expand(join ? " FROM {master} m JOIN " MASTER_JOIN_SIDECAR : " FROM {sidecar} s", binding));
-		appendStringInfoString(&sql, sidecar_expand(OidIsValid(binding->master) ?
-													") s, (SELECT {master_count} AS total FROM {master} m) m, " :
-													") s, (SELECT CAST(NULL AS pg_catalog.int8) AS total) m, ", binding));
-		appendStringInfo(&sql, "LATERAL (VALUES %s) f (position, field, filled) ORDER BY f.position", fields.data);
-		sidecar_query(fcinfo, sql.data, 0, NULL, NULL, NULL);
+		append_field_coverage(&sql, table);
+		if (sql.len > 0)
+			sidecar_query(fcinfo, sql.data, NULL, relids_of(table));
 		sidecar_close(table);
 	}
 	return (Datum) 0;
+}
+
+/*
+ * Appends the statement that tells of the table's columns; nothing, if none is
+ * to be told of:
+ *
+ *	SELECT CAST('company' AS text), f.field, f.filled, <percentage>
+ *	FROM (SELECT count(m.key) AS total FROM master m) m,
+ *	(SELECT count(s.ein_number) AS c2, ... FROM master m JOIN sidecar s ON ...) s,
+ *	LATERAL (VALUES (2, CAST('ein_number' AS text), s.c2), ...) f (position, field, filled)
+ *	ORDER BY f.position
+ *
+ * Where keys are not unique: count(DISTINCT s.key) FILTER (WHERE s.ein_number
+ * IS NOT NULL), like the plain coverage query.
+ */
+static void
+append_field_coverage(StringInfo sql, const SidecarTable *table)
+{
+	const SidecarBinding *binding = table->binding;
+	TupleDesc	columns = RelationGetDescr(table->rel);
+	bool		has_master = OidIsValid(binding->master);
+	bool		unique = has_master && keys_are_unique(table);
+	const char *key = quote_identifier(binding->entity->key);
+	const char *total;
+	const char *join;
+	StringInfoData counts;
+	StringInfoData fields;
+
+	initStringInfo(&counts);
+	initStringInfo(&fields);
+	for (int c = 0; c < columns->natts; c++)
+	{
+		const char *name = NameStr(TupleDescAttr(columns, c)->attname);
+		const char *column = quote_identifier(name);
+
+		if (TupleDescAttr(columns, c)->attisdropped || strcmp(name, binding->entity->key) == 0 ||
+			strcmp(name, SIDECAR_COL_CREATED) == 0 || strcmp(name, SIDECAR_COL_UPDATED) == 0)
+			continue;
+		appendStringInfoString(&counts, counts.len > 0 ? ", " : "");
+		if (!has_master)
+			appendStringInfoString(&counts, "CAST(NULL AS int8)");
+		else if (unique)
+			appendStringInfo(&counts, "count(s.%s)", column);
+		else
+			appendStringInfo(&counts, "count(DISTINCT s.%s) "
+							 "FILTER (WHERE s.%s IS DISTINCT FROM NULL)", key, column);
+		appendStringInfo(&counts, " AS c%d", c);
+		appendStringInfo(&fields, "%s(%d, CAST(%s AS text), s.c%d)",
+						 fields.len > 0 ? ", " : "", c, quote_literal_cstr(name), c);
+	}
+	if (fields.len == 0)
+		return;
+
+	total = !has_master ? "FROM (SELECT CAST(NULL AS int8) AS total) m, " :
+		unique ? "FROM (SELECT count(m.{master_key}) AS total FROM {master} m) m, " :
+		"FROM (SELECT count(DISTINCT m.{master_key}) AS total FROM {master} m) m, ";
+	join = has_master ? "FROM " MASTER_JOIN_SIDECAR : "";
+
+	/* users' names are appended to what has been expanded */
+	appendStringInfoString(sql, sidecar_expand("SELECT CAST({entity} AS text), f.field, f.filled, "
+											   PERCENT("f.filled", "m.total"), binding));
+	appendStringInfoString(sql, sidecar_expand(total, binding));
+	appendStringInfo(sql, "(SELECT %s %s) s, ", counts.data, sidecar_expand(join, binding));
+	appendStringInfo(sql, "LATERAL (VALUES %s) f (position, field, filled) ", fields.data);
+	appendStringInfoString(sql, "ORDER BY f.position");
 }
 
 /*
@@ -375,6 +783,7 @@ sidecar_field_coverage(PG_FUNCTION_ARGS)
  * total_enrichments, avg_confidence, latest_enrichment)
  *
  * What each source sent, per entity; a source without any score comes last.
+ * An entity without a sidecar table has no rows; masters are not asked.
  */
 Datum
 sidecar_sources(PG_FUNCTION_ARGS)
@@ -382,99 +791,51 @@ sidecar_sources(PG_FUNCTION_ARGS)
 	(void) sidecar_begin_rows(fcinfo, 0, NULL, 0, NULL);
 	for (int i = 0; i < SIDECAR_ENTITIES; i++)
 	{
-		SidecarTable *table = open_to_read(&sidecar_entities[i]);
+		SidecarTable *table = sidecar_open_if_there(&sidecar_entities[i]);
 
-		sidecar_query(fcinfo,
-					  sidecar_expand("SELECT CAST({entity} AS pg_catalog.text), CAST(s.enrichment_source AS pg_catalog.text), "
-									 "pg_catalog.count(*), pg_catalog.avg(s.confidence_score) AS avg_confidence, "
-									 "CAST(pg_catalog.max(s.last_enriched_at) AS pg_catalog.timestamp) "
-									 "FROM {sidecar} s GROUP BY s.enrichment_source "
-									 "ORDER BY avg_confidence DESC NULLS LAST",
-									 table->binding),
-					  0, NULL, NULL, NULL);
+		if (table == NULL)
+			continue;
+		require_columns(table);
+		sidecar_query(fcinfo, sidecar_expand(sources, table->binding), NULL, relids_of(table));
 		sidecar_close(table);
 	}
 	return (Datum) 0;
 }
 
-/*
- * sidecar_stale_*(older_than, max_rows): days are whole days
- * of 24 hours.
- */
-static const char stale[] =
-"SELECT CAST(s.{key} AS pg_catalog.text), CAST({name} AS pg_catalog.text), CAST(s.enrichment_source AS pg_catalog.text), "
-"CAST(s.last_enriched_at AS pg_catalog.timestamp), "
-"EXTRACT(DAY FROM pg_catalog.now() OPERATOR(pg_catalog.-) s.last_enriched_at) "
-"FROM {master} m JOIN " MASTER_JOIN_SIDECAR
-"WHERE s.last_enriched_at OPERATOR(pg_catalog.<) (pg_catalog.now() OPERATOR(pg_catalog.-) $1) "
-"ORDER BY s.last_enriched_at LIMIT $2";
-static const Oid stale_types[] = {INTERVALOID, INT8OID};
-static const char *const stale_names[] = {"older_than", "max_rows"};
-
 Datum
 sidecar_stale_companies(PG_FUNCTION_ARGS)
 {
-	report_of_entity(fcinfo, SIDECAR_COMPANY, stale, 2, stale_types, stale_names);
-	return (Datum) 0;
+	return report_of_entity(fcinfo, SIDECAR_COMPANY, &stale);
 }
 
 Datum
 sidecar_stale_people(PG_FUNCTION_ARGS)
 {
-	report_of_entity(fcinfo, SIDECAR_PEOPLE, stale, 2, stale_types, stale_names);
-	return (Datum) 0;
+	return report_of_entity(fcinfo, SIDECAR_PEOPLE, &stale);
 }
-
-/*
- * sidecar_low_confidence_*(below, max_rows): below, not at, the threshold.
- */
-static const char low_confidence[] =
-"SELECT CAST(s.{key} AS pg_catalog.text), CAST({name} AS pg_catalog.text), CAST(s.enrichment_source AS pg_catalog.text), "
-"CAST(s.confidence_score AS pg_catalog.numeric), CAST(s.last_enriched_at AS pg_catalog.timestamp) "
-"FROM {master} m JOIN " MASTER_JOIN_SIDECAR
-"WHERE s.confidence_score OPERATOR(pg_catalog.<) $1 "
-"ORDER BY s.confidence_score LIMIT $2";
-static const Oid low_confidence_types[] = {NUMERICOID, INT8OID};
-static const char *const low_confidence_names[] = {"below", "max_rows"};
 
 Datum
 sidecar_low_confidence_companies(PG_FUNCTION_ARGS)
 {
-	report_of_entity(fcinfo, SIDECAR_COMPANY, low_confidence, 2, low_confidence_types,
-					 low_confidence_names);
-	return (Datum) 0;
+	return report_of_entity(fcinfo, SIDECAR_COMPANY, &low_confidence);
 }
 
 Datum
 sidecar_low_confidence_people(PG_FUNCTION_ARGS)
 {
-	report_of_entity(fcinfo, SIDECAR_PEOPLE, low_confidence, 2, low_confidence_types,
-					 low_confidence_names);
-	return (Datum) 0;
+	return report_of_entity(fcinfo, SIDECAR_PEOPLE, &low_confidence);
 }
-
-/*
- * sidecar_missing_*(max_rows): masters without a sidecar row, in no order.
- */
-static const char missing[] =
-"SELECT CAST(m.{master_key} AS pg_catalog.text), CAST({name} AS pg_catalog.text) FROM {master} m "
-"WHERE NOT EXISTS (SELECT FROM {sidecar} s WHERE s.{key} OPERATOR(pg_catalog.=) m.{master_key}) "
-"LIMIT $1";
-static const Oid missing_types[] = {INT8OID};
-static const char *const missing_names[] = {"max_rows"};
 
 Datum
 sidecar_missing_companies(PG_FUNCTION_ARGS)
 {
-	report_of_entity(fcinfo, SIDECAR_COMPANY, missing, 1, missing_types, missing_names);
-	return (Datum) 0;
+	return report_of_entity(fcinfo, SIDECAR_COMPANY, &missing);
 }
 
 Datum
 sidecar_missing_people(PG_FUNCTION_ARGS)
 {
-	report_of_entity(fcinfo, SIDECAR_PEOPLE, missing, 1, missing_types, missing_names);
-	return (Datum) 0;
+	return report_of_entity(fcinfo, SIDECAR_PEOPLE, &missing);
 }
 
 /*
@@ -489,84 +850,121 @@ sidecar_missing_people(PG_FUNCTION_ARGS)
 Datum
 sidecar_status(PG_FUNCTION_ARGS)
 {
-	static const Oid columns[] = {TEXTOID, TEXTOID, TEXTOID, BOOLOID, BOOLOID, INT8OID, BOOLOID, TEXTARRAYOID, INT8OID, TEXTARRAYOID};
+	static const Oid columns[] = {
+		TEXTOID, TEXTOID, TEXTOID, BOOLOID, BOOLOID, INT8OID, BOOLOID,
+		TEXTARRAYOID, INT8OID, TEXTARRAYOID
+	};
 	ReturnSetInfo *rsinfo = sidecar_begin_rows(fcinfo, 0, NULL, lengthof(columns), columns);
 	SidecarError *error;
-	bool		rejects = rejects_readable(&error);
+	Relation	rejects = open_readable_rejects(&error);
 
 	for (int i = 0; i < SIDECAR_ENTITIES; i++)
 	{
-		const SidecarBinding *binding = sidecar_lookup(&sidecar_entities[i]);
-		bool		has_sidecar = OidIsValid(binding->sidecar);
-		bool		has_master = OidIsValid(binding->master);
-		bool		usable = sidecar_problem(binding) == NULL;
-		static const Oid types[] = {INT8OID, INT8OID, TEXTOID};
-		char		argnulls[3];
-		Datum		args[3];
-		bool		count_null[2];
-		Datum		list[2];
-		bool		list_null[2];
-		Datum		values[lengthof(columns)];
+		Datum		values[lengthof(columns)] = {0};
 		bool		nulls[lengthof(columns)] = {false};
 
-		values[0] = CStringGetTextDatum(binding->entity->label);
-		values[1] = has_sidecar ? CStringGetTextDatum(sidecar_relation_sql(binding->sidecar)) : (Datum) 0;
-		values[2] = has_master ? CStringGetTextDatum(sidecar_relation_sql(binding->master)) : (Datum) 0;
-		values[3] = BoolGetDatum(has_master);
-		values[4] = BoolGetDatum(binding->key_validated);
-		values[6] = BoolGetDatum(binding->trigger_enabled);
-		nulls[1] = nulls[6] = !has_sidecar;
-		nulls[2] = nulls[4] = !has_master;
-
-		/* a table that cannot be used is not read either */
-		sidecar_query_row(sidecar_expand(psprintf("SELECT (%s), (%s)",
-												  has_master && usable ? orphan_count : "NULL",
-												  rejects ? reject_count : "NULL"),
-										 binding),
-						  0, NULL, NULL, NULL, 2, args, count_null);
-		values[5] = args[0];
-		nulls[5] = count_null[0];
-		values[8] = args[1];
-		nulls[8] = count_null[1];
-		args[2] = error && !error->is_absence ? CStringGetTextDatum(error->message) : (Datum) 0;
-		for (int a = 0; a < lengthof(args); a++)
-			argnulls[a] = (a < 2 ? count_null[a] : args[a] == (Datum) 0) ? 'n' : ' ';
-		sidecar_query_row(sidecar_expand(object_summary, binding),
-						  lengthof(types), types, args, argnulls, 2, list, list_null);
-		values[7] = list[0];
-		values[9] = list[1];
+		nulls[8] = rejects == NULL;
+		if (!nulls[8])
+			values[8] = Int64GetDatum(count_rejects(rejects, &sidecar_entities[i]));
+		tell_tables(values, nulls, &sidecar_entities[i]);
+		sum_up_objects(values, nulls, sidecar_lookup(&sidecar_entities[i]), error);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
+	if (rejects != NULL)
+		table_close(rejects, NoLock);
+	sidecar_query(fcinfo, sidecar_expand(unbound, sidecar_lookup(&sidecar_entities[0])), NULL, NIL);
 	return (Datum) 0;
+}
+
+/*
+ * Sets the columns of a row of sidecar_status() that tell of the entity's
+ * tables.
+ */
+static void
+tell_tables(Datum *values, bool *nulls, const SidecarEntity *entity)
+{
+	const SidecarBinding *binding = sidecar_lookup(entity);
+	SidecarTable *table = NULL;
+
+	/* a table that cannot be used is not read either */
+	if (OidIsValid(binding->sidecar) && sidecar_problem(binding) == NULL)
+		table = sidecar_open_if_there(entity);
+	if (table != NULL)
+		binding = table->binding;
+	values[0] = CStringGetTextDatum(entity->label);
+	nulls[1] = nulls[6] = !OidIsValid(binding->sidecar);
+	if (!nulls[1])
+		values[1] = CStringGetTextDatum(sidecar_relation_sql(binding->sidecar));
+	nulls[2] = nulls[4] = !OidIsValid(binding->master);
+	if (!nulls[2])
+		values[2] = CStringGetTextDatum(sidecar_relation_sql(binding->master));
+	values[3] = BoolGetDatum(OidIsValid(binding->master));
+	values[4] = BoolGetDatum(binding->key_validated);
+	nulls[5] = table == NULL || table->master == NULL;
+	if (!nulls[5])
+		values[5] = Int64GetDatum(count_rows(sidecar_expand(orphan_count, binding), relids_of(table)));
+	values[6] = BoolGetDatum(binding->trigger_enabled);
+	if (table != NULL)
+		sidecar_close(table);
+}
+
+/*
+ * Sets missing_indexes and to_do of a row of sidecar_status(), by what its
+ * other columns are and what is wrong with the table of parked records.
+ */
+static void
+sum_up_objects(Datum *values, bool *nulls, const SidecarBinding *binding,
+			   const SidecarError *rejects_error)
+{
+	static const Oid types[] = {INT8OID, INT8OID, TEXTOID};
+	bool		is_wrong = rejects_error != NULL && !rejects_error->is_absence;
+	const Datum params[] = {
+		values[5], values[8], is_wrong ? CStringGetTextDatum(rejects_error->message) : (Datum) 0
+	};
+	const bool	paramnulls[] = {nulls[5], nulls[8], !is_wrong};
+	Datum		lists[2];
+	bool		listnulls[2];
+
+	/* the function that is asked has its own search_path */
+	sidecar_query_row(sidecar_expand(object_summary, binding),
+					  sidecar_params(lengthof(types), types, params, paramnulls), NIL,
+					  lengthof(lists), lists, listnulls);
+	values[7] = lists[0];
+	nulls[7] = listnulls[0];
+	values[9] = lists[1];
+	nulls[9] = listnulls[1];
 }
 
 /*
  * Runs a report on one entity with the function's own arguments.
  *
- * The last argument is max_rows, which may be NULL: all rows.  Errors: another
- * argument is NULL (22004), no master yet (55000).
+ * Errors: an argument other than max_rows is NULL (22004), no master yet
+ * (55000), and those of sidecar_open().
  */
-static void
-report_of_entity(FunctionCallInfo fcinfo, int entity, const char *template,
-				 int nargs, const Oid *types, const char *const *names)
+static Datum
+report_of_entity(FunctionCallInfo fcinfo, int entity, const Report *report)
 {
 	SidecarTable *table;
-	Datum		values[2];
-	char		nulls[2];
+	Datum		values[lengthof(report->types)];
+	bool		nulls[lengthof(report->types)];
 
-	(void) sidecar_begin_rows(fcinfo, nargs, types, 0, NULL);
-	for (int i = 0; i < nargs; i++)
+	(void) sidecar_begin_rows(fcinfo, report->nargs, report->types, 0, NULL);
+	for (int i = 0; i < report->nargs; i++)
 	{
 		values[i] = PG_GETARG_DATUM(i);
-		nulls[i] = PG_ARGISNULL(i) ? 'n' : ' ';
-		if (i < nargs - 1)
-			require_argument(fcinfo, i, names[i]);
+		nulls[i] = PG_ARGISNULL(i);
+		if (i < report->nargs - 1)
+			require_argument(fcinfo, i, report->names[i]);
 	}
 
-	table = open_to_read(&sidecar_entities[entity]);
+	table = sidecar_open(&sidecar_entities[entity], AccessShareLock, true);
 	sidecar_require_master(table);
-	sidecar_query(fcinfo, sidecar_expand(template, table->binding), nargs, types, values, nulls);
+	if (report->shows_columns)
+		require_columns(table);
+	sidecar_query(fcinfo, sidecar_expand(report->sql, table->binding),
+				  sidecar_params(report->nargs, report->types, values, nulls), relids_of(table));
 	sidecar_close(table);
+	return (Datum) 0;
 }
 
 /*
@@ -582,37 +980,146 @@ require_argument(FunctionCallInfo fcinfo, int i, const char *name)
 }
 
 /*
- * True when counting either table by itself is the whole truth: every sidecar
- * row has its master, and no row security hides any from this role.
+ * Raises 42703 if the sidecar lacks one of the columns that reports speak of.
  */
-static bool
-counts_are_enough(const SidecarBinding *binding)
+static void
+require_columns(const SidecarTable *table)
 {
-	return binding->key_validated &&
-		check_enable_rls(binding->sidecar, InvalidOid, true) != RLS_ENABLED &&
-		check_enable_rls(binding->master, InvalidOid, true) != RLS_ENABLED;
+	(void) sidecar_column(table, SIDECAR_COL_SOURCE);
+	(void) sidecar_column(table, SIDECAR_COL_SCORE);
+	(void) sidecar_column(table, SIDECAR_COL_TIME);
 }
 
 /*
- * Opens the entity's sidecar to read it and its master, which a report names.
+ * The answer of a query for one count.
  */
-static SidecarTable *
-open_to_read(const SidecarEntity *entity)
+static int64
+count_rows(const char *sql, List *relids)
 {
-	return sidecar_open(entity, AccessShareLock, true);
+	Datum		count;
+	bool		isnull;
+
+	sidecar_query_row(sql, NULL, relids, 1, &count, &isnull);
+	return DatumGetInt64(count);
 }
 
 /*
- * True when there is a table of parked records that the current role may count
- * by entity; *error tells what is wrong with it.
+ * True if no two rows of the sidecar, nor of the master, have equal keys, so
+ * that a join of them counts each once.
+ *
+ * This is about rows, so a foreign key is no proof of it; and about equality as
+ * the join and DISTINCT see it, which is that of the bytes in a deterministic
+ * collation and in no other.
  */
 static bool
-rejects_readable(SidecarError **error)
+keys_are_unique(const SidecarTable *table)
+{
+	const SidecarBinding *binding = table->binding;
+
+	return has_unique_key(table->rel, get_attnum(binding->sidecar, binding->entity->key)) &&
+		has_unique_key(table->master, binding->master_key);
+}
+
+/*
+ * True if a query of the table sees each key once, as one of its unique indexes
+ * ensures.
+ */
+static bool
+has_unique_key(Relation rel, AttrNumber key)
+{
+	Oid			collation = TupleDescAttr(RelationGetDescr(rel), key - 1)->attcollation;
+	List	   *indexes;
+	ListCell   *lc;
+	bool		found = false;
+
+	/* an index is of one table: children by INHERITS have their own keys */
+	if (rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE && has_subclass(RelationGetRelid(rel)))
+		return false;
+	if (!get_collation_isdeterministic(collation))
+		return false;
+	indexes = RelationGetIndexList(rel);
+	foreach(lc, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+
+		found = found || is_unique_on(index, key);
+		index_close(index, NoLock);
+	}
+	list_free(indexes);
+	return found;
+}
+
+/*
+ * True if the index is proof that no two rows that the active snapshot sees
+ * have the same text in that column.
+ */
+static bool
+is_unique_on(Relation index, AttrNumber key)
+{
+	Form_pg_index form = index->rd_index;
+	TransactionId made = HeapTupleHeaderGetXmin(index->rd_indextuple->t_data);
+
+	/* not while a transaction may hold two rows, nor of some rows only */
+	if (!form->indisunique || !form->indisvalid || !form->indimmediate ||
+		form->indnkeyatts != 1 || form->indkey.values[0] != key ||
+		RelationGetIndexPredicate(index) != NIL)
+		return false;
+
+	/* what equals to the index is what equals to the join */
+	if (index->rd_rel->relam != BTREE_AM_OID ||
+		get_opfamily_member(index->rd_opfamily[0], index->rd_opcintype[0], index->rd_opcintype[0],
+							BTEqualStrategyNumber) != TextEqualOperator)
+		return false;
+
+	/*
+	 * a snapshot that is older than it may see rows deleted before it was
+	 * made
+	 */
+	return !TransactionIdIsCurrentTransactionId(made) &&
+		!XidInMVCCSnapshot(made, GetActiveSnapshot());
+}
+
+/*
+ * What a report on the entity names; no table: nothing.
+ */
+static List *
+relids_of(const SidecarTable *table)
+{
+	if (table == NULL)
+		return NIL;
+	if (table->master == NULL)
+		return list_make1_oid(RelationGetRelid(table->rel));
+	return list_make2_oid(RelationGetRelid(table->rel), RelationGetRelid(table->master));
+}
+
+/*
+ * The table of parked records, open, if there is one that the current role may
+ * count by entity, or NULL; *error tells what is wrong with it.
+ */
+static Relation
+open_readable_rejects(SidecarError **error)
 {
 	Oid			rejects = sidecar_find_rejects(error);
+	Oid			role = GetUserId();
 
-	return OidIsValid(rejects) &&
-		sidecar_schema_aclcheck(get_rel_namespace(rejects), GetUserId(), ACL_USAGE) == ACLCHECK_OK &&
-		(pg_class_aclcheck(rejects, GetUserId(), ACL_SELECT) == ACLCHECK_OK ||
-		 pg_attribute_aclcheck(rejects, get_attnum(rejects, "entity"), GetUserId(), ACL_SELECT) == ACLCHECK_OK);
+	/* before the lock, as in sidecar_open() */
+	if (!OidIsValid(rejects) ||
+		sidecar_schema_aclcheck(get_rel_namespace(rejects), role, ACL_USAGE) != ACLCHECK_OK ||
+		(pg_class_aclcheck(rejects, role, ACL_SELECT) != ACLCHECK_OK &&
+		 pg_attribute_aclcheck(rejects, get_attnum(rejects, "entity"), role, ACL_SELECT) != ACLCHECK_OK))
+		return NULL;
+	return sidecar_open_rejects(AccessShareLock);
+}
+
+/*
+ * How many of the entity's records are parked.
+ */
+static int64
+count_rejects(Relation rejects, const SidecarEntity *entity)
+{
+	Oid			relid = RelationGetRelid(rejects);
+
+	return count_rows(psprintf("SELECT count(*) FROM %s r WHERE r.entity = %s",
+							   sidecar_relation_sql(relid), quote_literal_cstr(entity->label)),
+					  list_make1_oid(relid));
 }

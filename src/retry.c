@@ -54,7 +54,7 @@ sidecar_retry_rejects(PG_FUNCTION_ARGS)
 	static const Oid types[] = {INT8OID};
 	static const Oid columns[] = {INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
 	ReturnSetInfo *rsinfo = sidecar_begin_rows(fcinfo, lengthof(types), types, lengthof(columns), columns);
-	Relation	rejects = sidecar_open_rejects();
+	Relation	rejects = sidecar_open_rejects(RowExclusiveLock);
 	int			nrecords;
 	Record	   *records;
 	int			start = 0;

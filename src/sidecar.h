@@ -15,11 +15,12 @@
 #include "postgres.h"
 
 #include "access/tupdesc.h"
+#include "datatype/timestamp.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "nodes/bitmapset.h"
 #include "nodes/execnodes.h"
-#include "datatype/timestamp.h"
+#include "nodes/params.h"
 #include "storage/lockdefs.h"
 #include "utils/relcache.h"
 #include "utils/tuplestore.h"
@@ -91,9 +92,9 @@ typedef struct SidecarBinding
 	Oid			master;			/* InvalidOid: no foreign key yet */
 	SidecarError *error;		/* why they cannot be used; NULL if they can */
 	bool		trigger_enabled;	/* outside replication */
-	bool		key_validated;	/* every row has its master */
+	bool		key_validated;	/* as pg_constraint says: no proof that every
+								 * row has its master */
 	AttrNumber	master_key;
-	bool		master_key_not_null;
 	AttrNumber	name;			/* the master's column that people read, or
 								 * InvalidAttrNumber */
 	bool		name_is_text;
@@ -199,6 +200,9 @@ typedef struct SidecarStore
 	MemoryContext spi_context;	/* of the caller's connection to SPI */
 } SidecarStore;
 
+/* An estimate of what nothing is known of */
+#define SIDECAR_UNKNOWN (-1)
+
 /* in sidecar.c */
 extern PGDLLIMPORT const SidecarEntity sidecar_entities[SIDECAR_ENTITIES];
 extern const SidecarEntity *sidecar_entity(const char *label);
@@ -212,6 +216,7 @@ extern void sidecar_binding_init(void);
 extern uint64 sidecar_changes(void);
 extern SidecarBinding *sidecar_lookup(const SidecarEntity *entity);
 extern SidecarTable *sidecar_open(const SidecarEntity *entity, LOCKMODE lockmode, bool with_master);
+extern SidecarTable *sidecar_open_if_there(const SidecarEntity *entity);
 extern void sidecar_close(SidecarTable *table);
 extern void sidecar_require_master(const SidecarTable *table);
 extern Form_pg_attribute sidecar_column(const SidecarTable *table, const char *name);
@@ -228,15 +233,18 @@ extern void sidecar_inbox_init(void);
 
 /* in query.c */
 extern char *sidecar_expand(const char *template, const SidecarBinding *binding);
-extern void sidecar_query(FunctionCallInfo fcinfo, const char *sql, int nargs,
-						  const Oid *types, const Datum *values, const char *nulls);
-
-extern void sidecar_query_row(const char *sql, int nargs,
-							  const Oid *types, const Datum *values, const char *nulls,
+extern ParamListInfo sidecar_params(int nargs, const Oid *types, const Datum *values,
+									const bool *nulls);
+extern void sidecar_query(FunctionCallInfo fcinfo, const char *sql, ParamListInfo params,
+						  List *relids);
+extern void sidecar_query_row(const char *sql, ParamListInfo params, List *relids,
 							  int ncolumns, Datum *results, bool *resultnulls);
+extern int64 sidecar_estimate(const char *sql, ParamListInfo params, List *relids);
+
 
 /* in reject.c */
 extern Oid	sidecar_find_rejects(SidecarError **error);
+extern Relation sidecar_open_rejects(LOCKMODE lockmode);
 
 /* in record.c */
 extern SidecarRule sidecar_rule(const text *on_conflict);
