@@ -67,6 +67,8 @@ CREATE TRIGGER x BEFORE UPDATE ON marketing.company_sidecar_copy FOR EACH ROW EX
 SELECT sidecar_upsert_company('c1', '7');
 SELECT company_unique_id, ein_number FROM marketing.company_sidecar;
 SELECT count(*) FROM (TABLE marketing_old.company_sidecar UNION ALL TABLE marketing.company_sidecar_copy) others;
+-- which is said
+SELECT entity, sidecar_table, to_do FROM sidecar_status() WHERE entity IS NULL ORDER BY 2;
 -- and another is never taken because that one cannot be used
 BEGIN;
 ALTER TABLE marketing.company_sidecar ALTER ein_number TYPE bytea USING NULL;
