@@ -151,6 +151,16 @@ EXECUTE up('c3', '14');
 EXECUTE coverage;
 SELECT entity, sidecar_table, master_table, to_do FROM sidecar_status();
 
+-- one master for both entities: both hear of what becomes of it
+ALTER TABLE marketing.people_sidecar DROP CONSTRAINT IF EXISTS fk_people_sidecar_person;
+ALTER TABLE marketing.people_sidecar ADD CONSTRAINT fk_people_sidecar_person FOREIGN KEY (person_unique_id) REFERENCES crm.companies ON DELETE CASCADE;
+SELECT sidecar_upsert_company('c1', '15'), sidecar_upsert_person('c1', 'party');
+ALTER TABLE crm.companies RENAME TO party;
+SELECT entity, master_table FROM sidecar_status() ORDER BY 1;
+SELECT outcome, error FROM sidecar_upsert_people('[{"person_unique_id": "c2"}, {"person_unique_id": "none"}]');
+SELECT outcome, error FROM sidecar_upsert_companies('[{"company_unique_id": "c2"}, {"company_unique_id": "none"}]');
+SELECT * FROM sidecar_coverage();
+
 DROP EXTENSION sidecar CASCADE;
 DROP SCHEMA marketing, crm CASCADE;
 DROP FUNCTION again;

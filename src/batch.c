@@ -126,6 +126,7 @@ upsert_many(FunctionCallInfo fcinfo, const char *label)
 				 errmsg("records must not be null")));
 	records = read_records(PG_GETARG_JSONB_P(0), entity, rule, &nrecords);
 	sidecar_store_records(entity, records, nrecords);
+	/* in the same transaction: what is rolled back was not parked either */
 	sidecar_park(records, nrecords);
 	for (int i = 0; i < nrecords; i++)
 		put_record(rsinfo, &records[i]);

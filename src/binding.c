@@ -245,6 +245,7 @@ require_privileges(Oid sidecar, LOCKMODE lockmode)
 	static const AclMode reading[] = {ACL_SELECT, 0};
 	static const AclMode writing[] = {ACL_INSERT, ACL_UPDATE, 0};
 
+	/* both to write: an upsert may do either */
 	for (const AclMode *mode = lockmode == AccessShareLock ? reading : writing; *mode != 0; mode++)
 	{
 		if (pg_class_aclcheck(sidecar, GetUserId(), *mode) != ACLCHECK_OK &&
@@ -505,6 +506,7 @@ read_binding(const SidecarEntity *entity)
 
 	/* before we look: what changes while we do makes the next one look again */
 	binding->generation = changes;
+	/* raises, if library and extension do not fit each other */
 	binding->schema = extension_schema();
 	/* by its name in our schema, where a migration may not have put another */
 	function = trigger_function(entity, binding->schema);

@@ -115,6 +115,7 @@ prepare_populate(Converter *converter)
 
 	/* a row of NULLs, which an object's fields take the place of */
 	memset(nulls, true, sizeof(bool) * natts);
+	/* typed by the descriptor, which the function remembers */
 	converter->nothing = HeapTupleGetDatum(heap_form_tuple(converter->desc, values, nulls));
 	fmgr_info(F_JSONB_POPULATE_RECORD, &converter->populate);
 

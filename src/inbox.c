@@ -112,6 +112,7 @@ sidecar_inbox_insert(PG_FUNCTION_ARGS)
 	TriggerEvent event;
 	Inbox	   *inbox;
 
+	/* a role may call it as a function */
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
@@ -231,6 +232,10 @@ find_inbox(Oid view)
 {
 	for (Inbox *inbox = inboxes; inbox != NULL; inbox = inbox->next)
 	{
+		/*
+		 * another role's rows are stored by its own statement trigger, or not
+		 * at all
+		 */
 		if (inbox->view == view && inbox->role == GetUserId() &&
 			inbox->subxact == GetCurrentSubTransactionId())
 			return inbox;
@@ -310,6 +315,7 @@ learn_columns(Inbox *inbox, const SidecarTable *table, Relation view)
 		const char *name = NameStr(att->attname);
 		SidecarColumn *column = sidecar_describe_column(sidecar_column(table, name));
 
+		/* no cast in between, which could be somebody's own */
 		if (att->atttypid != column->given_type)
 			refuse_view(view, psprintf("Its column \"%s\" is of type %s, not %s.", name,
 									   format_type_be(att->atttypid), format_type_be(column->given_type)));
@@ -391,6 +397,7 @@ store_rows(Inbox *inbox)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	context = AllocSetContextCreate(CurrentMemoryContext, "sidecar inbox chunk", ALLOCSET_DEFAULT_SIZES);
+	/* minimal tuples are what the sort gives */
 	row = MakeSingleTupleTableSlot(inbox->desc, &TTSOpsMinimalTuple);
 	next = MakeSingleTupleTableSlot(inbox->desc, &TTSOpsMinimalTuple);
 
@@ -504,6 +511,7 @@ forget_inboxes(SubTransactionId subxact)
 
 	while (*link != NULL)
 	{
+		/* what they point to goes with the transaction's memory */
 		if (subxact == InvalidSubTransactionId || (*link)->subxact == subxact)
 			*link = (*link)->next;
 		else
@@ -520,6 +528,7 @@ refuse_unstored(SubTransactionId subxact)
 {
 	for (Inbox *inbox = inboxes; inbox != NULL; inbox = inbox->next)
 	{
+		/* a statement trigger that was dropped or disabled meanwhile */
 		if (subxact == InvalidSubTransactionId || inbox->subxact == subxact)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -532,6 +541,7 @@ refuse_unstored(SubTransactionId subxact)
 static void
 transaction_ends(XactEvent event, void *arg)
 {
+	/* while it can still fail */
 	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE)
 		refuse_unstored(InvalidSubTransactionId);
 	else if (event == XACT_EVENT_ABORT)

@@ -73,6 +73,7 @@ sidecar_expand(const char *template, const SidecarBinding *binding)
 	StringInfoData sql;
 
 	initStringInfo(&sql);
+	/* once, from left to right: what is put in is never looked at again */
 	while (*template != '\0')
 	{
 		size_t		length = strcspn(template, "{");
@@ -83,6 +84,7 @@ sidecar_expand(const char *template, const SidecarBinding *binding)
 		for (i = 0; i < lengthof(words); i++)
 		{
 			length = strlen(words[i].word);
+			/* no word is the beginning of another: each ends with a brace */
 			if (strncmp(template, words[i].word, length) == 0)
 			{
 				if (words[i].text == NULL)
@@ -146,6 +148,7 @@ sidecar_params(int nargs, const Oid *types, const Datum *values, const bool *nul
 	{
 		params->params[i].value = values[i];
 		params->params[i].isnull = nulls[i];
+		/* planned for these values: a report is not kept */
 		params->params[i].pflags = PARAM_FLAG_CONST;
 		params->params[i].ptype = types[i];
 	}
@@ -168,6 +171,7 @@ sidecar_query(FunctionCallInfo fcinfo, const char *sql, ParamListInfo params, Li
 	DestReceiver *dest = CreateTuplestoreDestReceiver();
 	MemoryContext caller = enter_query_context();
 
+	/* of a column of another type than was declared it raises an error */
 	SetTuplestoreDestReceiverParams(dest, rsinfo->setResult,
 									rsinfo->econtext->ecxt_per_query_memory,
 									false, rsinfo->setDesc,
@@ -193,6 +197,7 @@ sidecar_query_row(const char *sql, ParamListInfo params, List *relids,
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
 
 	SetTuplestoreDestReceiverParams(dest, rows, CurrentMemoryContext, false, NULL, NULL);
+	/* the row is kept until it has been copied */
 	execute_plan(plan, sql, params, dest);
 	if (desc->natts != ncolumns || !tuplestore_gettupleslot(rows, true, false, slot))
 		elog(ERROR, "query did not return one row of %d columns", ncolumns);
@@ -202,6 +207,7 @@ sidecar_query_row(const char *sql, ParamListInfo params, List *relids,
 		Datum		value = slot_getattr(slot, i + 1, &resultnulls[i]);
 		MemoryContext query = MemoryContextSwitchTo(caller);
 
+		/* out of the query's context, which goes */
 		results[i] = resultnulls[i] ? (Datum) 0 : datumCopy(value, att->attbyval, att->attlen);
 		MemoryContextSwitchTo(query);
 	}
@@ -265,8 +271,10 @@ plan_select(const char *sql, ParamListInfo params, List *relids)
 	error_context_stack = &callback;
 	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
+	/* one statement, whatever names are in it: they are quoted */
 	stmt = linitial_node(RawStmt, pg_parse_query(sql));
 	query = parse_analyze_fixedparams(stmt, sql, types, nargs, NULL);
+	/* an error does the same at the end of its transaction */
 	AtEOXact_GUC(true, nestlevel);
 	error_context_stack = callback.previous;
 
@@ -297,6 +305,7 @@ names_another(Node *node, List *relids)
 	{
 		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
 
+		/* of a view only its name is here: none may be read */
 		if (rte->rtekind == RTE_RELATION && !list_member_oid(relids, rte->relid))
 			return true;
 	}
@@ -324,6 +333,7 @@ execute_plan(PlannedStmt *plan, const char *sql, ParamListInfo params, DestRecei
 	QueryDesc  *desc = CreateQueryDesc(plan, sql, GetActiveSnapshot(), InvalidSnapshot,
 									   dest, params, NULL, 0);
 
+	/* privileges and row security are the caller's: looked at here */
 	ExecutorStart(desc, 0);
 	sidecar_executor_run(desc);
 	ExecutorFinish(desc);

@@ -84,6 +84,7 @@ sidecar_describe_column(Form_pg_attribute att)
 	/* of the base type: a domain's constraints are the write's business */
 	column->type_sql = format_type_extended(base, typmod,
 											FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
+	/* text for varchar, say, so that its length is ours to complain about */
 	column->given_type = sidecar_given_type(base, &typmod);
 	column->given_typmod = column->given_type == base && strcmp(column->name, SIDECAR_COL_SCORE) != 0 ? typmod : -1;
 	column->max_chars = base == VARCHAROID && typmod > VARHDRSZ ? typmod - VARHDRSZ : 0;

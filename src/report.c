@@ -237,6 +237,7 @@ static void require_columns(const SidecarTable *table);
 static void put_figures(FunctionCallInfo fcinfo, const SidecarBinding *binding,
 						const Figures *figures, const Datum *thresholds);
 static void estimate_figures(Figures *figures, const SidecarTable *table, Datum *thresholds);
+static void estimate_parts(Figures *figures, const Rows *rows, const TableSize *size, int64 present);
 static int64 estimate(const Rows *rows, const char *condition);
 static int64 estimate_part(const Rows *rows, const char *part, const char *other, int64 whole);
 static int64 at_most(int64 figure, int64 limit);
@@ -324,6 +325,7 @@ sidecar_summary(PG_FUNCTION_ARGS)
 	(void) sidecar_begin_rows(fcinfo, lengthof(types), types, 0, NULL);
 	for (int i = 0; i < lengthof(names); i++)
 		require_argument(fcinfo, i, names[i]);
+	/* open to the end, as the tables are: it is named again for each entity */
 	rejects = open_readable_rejects(&error);
 	if (error != NULL && error->sqlstate == ERRCODE_DATATYPE_MISMATCH)
 		sidecar_raise(error);
@@ -341,12 +343,17 @@ sidecar_summary(PG_FUNCTION_ARGS)
 		if (rejects != NULL)
 			figures.rejected = exact ? count_rejects(rejects, entity) :
 				estimate_rejects(rejects, entity);
+		/* an error that names the column instead of one about our statement */
 		if (is_whole)
 			require_columns(table);
 		if (is_whole && exact)
 		{
 			const char *sql = keys_are_unique(table) ? summary : summary_distinct;
 
+			/*
+			 * as a parameter: a scalar subquery would be planned for each
+			 * group
+			 */
 			params[2] = Int64GetDatum(figures.rejected);
 			sidecar_query(fcinfo, sidecar_expand(sql, binding),
 						  sidecar_params(lengthof(params), param_types, params, nulls),
@@ -444,6 +451,7 @@ estimate_figures(Figures *figures, const SidecarTable *table, Datum *thresholds)
 		rows.from = MASTER_JOIN_SIDECAR "WHERE true";
 		sidecar.known = sidecar.known && master.known;
 	}
+	/* NULL keys are no masters, as count(key) has it */
 	if (master.known)
 		figures->total = estimate(&masters, "true");
 	if (sidecar.known)
@@ -455,8 +463,14 @@ estimate_figures(Figures *figures, const SidecarTable *table, Datum *thresholds)
 	 */
 	if (master.is_empty && figures->total != SIDECAR_UNKNOWN)
 		figures->total = 0;
+	/* of a part of what is not known nothing is known either */
 	if (present == SIDECAR_UNKNOWN)
 		return;
+
+	/*
+	 * orphans are estimated as well, but a coverage over 100 % is not
+	 * believed
+	 */
 	figures->enriched = sidecar.is_empty ? 0 : at_most(present, figures->total);
 	if (figures->enriched == 0)
 	{
@@ -464,25 +478,36 @@ estimate_figures(Figures *figures, const SidecarTable *table, Datum *thresholds)
 		figures->stale = figures->low_confidence = figures->undated = 0;
 		return;
 	}
-	if (has_statistics(&sidecar, SIDECAR_COL_TIME))
+	estimate_parts(figures, &rows, &sidecar, present);
+}
+
+/*
+ * Estimates how many of the rows are stale and so on, of a table that has some.
+ */
+static void
+estimate_parts(Figures *figures, const Rows *rows, const TableSize *size, int64 present)
+{
+	Oid			sidecar = rows->table->binding->sidecar;
+
+	if (has_statistics(size, SIDECAR_COL_TIME))
 	{
-		figures->undated = estimate_part(&rows, "s.last_enriched_at IS NULL",
+		figures->undated = estimate_part(rows, "s.last_enriched_at IS NULL",
 										 "s.last_enriched_at IS NOT NULL", present);
-		figures->stale = estimate_part(&rows, "s.last_enriched_at < (now() - $1)",
+		figures->stale = estimate_part(rows, "s.last_enriched_at < (now() - $1)",
 									   "s.last_enriched_at >= (now() - $1)",
 									   present - figures->undated);
 		figures->undated = at_most(figures->undated, figures->enriched);
 		figures->stale = at_most(figures->stale, figures->enriched - figures->undated);
-		read_bounds(&figures->times, binding->sidecar, SIDECAR_COL_TIME, &sidecar);
+		read_bounds(&figures->times, sidecar, SIDECAR_COL_TIME, size);
 	}
-	if (has_statistics(&sidecar, SIDECAR_COL_SCORE))
+	if (has_statistics(size, SIDECAR_COL_SCORE))
 	{
-		int64		scored = estimate(&rows, "s.confidence_score IS NOT NULL");
+		int64		scored = estimate(rows, "s.confidence_score IS NOT NULL");
 
-		figures->low_confidence = estimate_part(&rows, "s.confidence_score < $2",
+		figures->low_confidence = estimate_part(rows, "s.confidence_score < $2",
 												"s.confidence_score >= $2", scored);
 		figures->low_confidence = at_most(figures->low_confidence, figures->enriched);
-		read_bounds(&figures->scores, binding->sidecar, SIDECAR_COL_SCORE, &sidecar);
+		read_bounds(&figures->scores, sidecar, SIDECAR_COL_SCORE, size);
 	}
 }
 
@@ -563,10 +588,12 @@ look_at_size(Oid relid)
 	double		rows = 0;
 	ListCell   *lc;
 
+	/* a partitioned table has no pages of its own */
 	foreach(lc, find_all_inheritors(relid, AccessShareLock, NULL))
 	{
 		Relation	rel = table_open(lfirst_oid(lc), AccessShareLock);
 
+		/* another server's rows are counted there, if anywhere */
 		if (rel->rd_rel->relkind == RELKIND_FOREIGN_TABLE)
 			size.known = false;
 		else if (RELKIND_HAS_STORAGE(rel->rd_rel->relkind) && RelationGetNumberOfBlocks(rel) > 0)
@@ -575,6 +602,7 @@ look_at_size(Oid relid)
 			double		tuples;
 			double		allvisible;
 
+			/* what the planner does: rows per page then, times the pages now */
 			estimate_rel_size(rel, NULL, &pages, &tuples, &allvisible);
 			rows += tuples;
 			size.known = size.known && rel->rd_rel->reltuples >= 0;
@@ -582,6 +610,7 @@ look_at_size(Oid relid)
 		}
 		table_close(rel, NoLock);
 	}
+	/* pages without rows: deleted, and not vacuumed away */
 	size.is_empty = size.known && rows < 1;
 	return size;
 }
@@ -625,6 +654,7 @@ read_bounds(Bounds *bounds, Oid sidecar, const char *column, const TableSize *si
 	static const int kinds[] = {STATISTIC_KIND_HISTOGRAM, STATISTIC_KIND_MCV};
 	ListCell   *lc;
 
+	/* the first time is a value of a row that policies may hide */
 	if (!may_see_all(sidecar, column))
 		return;
 	foreach(lc, size->relids)
@@ -634,6 +664,7 @@ read_bounds(Bounds *bounds, Oid sidecar, const char *column, const TableSize *si
 											Int16GetDatum(get_attnum(relid, column)),
 											BoolGetDatum(false));
 
+		/* never analyzed, or all of it is NULL */
 		if (!HeapTupleIsValid(tuple))
 			continue;
 		for (int k = 0; k < lengthof(kinds); k++)
@@ -642,6 +673,7 @@ read_bounds(Bounds *bounds, Oid sidecar, const char *column, const TableSize *si
 
 			if (!get_attstatsslot(&slot, tuple, kinds[k], InvalidOid, ATTSTATSSLOT_VALUES))
 				continue;
+			/* the histogram leaves out the most common values */
 			widen_bounds(bounds, &slot);
 			free_attstatsslot(&slot);
 		}
@@ -677,6 +709,7 @@ widen_bounds(Bounds *bounds, const AttStatsSlot *slot)
 		Datum		value = slot->values[i];
 		bool		none = !OidIsValid(bounds->type);
 
+		/* by the type's own order: a numeric is no number to C */
 		if (none || DatumGetInt32(FunctionCall2(&type->cmp_proc_finfo, value, bounds->first)) < 0)
 			bounds->first = datumCopy(value, type->typbyval, type->typlen);
 		if (none || DatumGetInt32(FunctionCall2(&type->cmp_proc_finfo, value, bounds->last)) > 0)
@@ -702,10 +735,12 @@ sidecar_field_coverage(PG_FUNCTION_ARGS)
 		SidecarTable *table = sidecar_open_if_there(&sidecar_entities[i]);
 		StringInfoData sql;
 
+		/* one entity that is not there takes nothing from the other */
 		if (table == NULL)
 			continue;
 		initStringInfo(&sql);
 		append_field_coverage(&sql, table);
+		/* a sidecar may have been stripped to its key */
 		if (sql.len > 0)
 			sidecar_query(fcinfo, sql.data, NULL, relids_of(table));
 		sidecar_close(table);
@@ -746,6 +781,7 @@ append_field_coverage(StringInfo sql, const SidecarTable *table)
 		const char *name = NameStr(TupleDescAttr(columns, c)->attname);
 		const char *column = quote_identifier(name);
 
+		/* those that say nothing of enrichment: every row has them */
 		if (TupleDescAttr(columns, c)->attisdropped || strcmp(name, binding->entity->key) == 0 ||
 			strcmp(name, SIDECAR_COL_CREATED) == 0 || strcmp(name, SIDECAR_COL_UPDATED) == 0)
 			continue;
@@ -757,10 +793,12 @@ append_field_coverage(StringInfo sql, const SidecarTable *table)
 		else
 			appendStringInfo(&counts, "count(DISTINCT s.%s) "
 							 "FILTER (WHERE s.%s IS DISTINCT FROM NULL)", key, column);
+		/* by number: two users' names may differ in nothing that SQL sees */
 		appendStringInfo(&counts, " AS c%d", c);
 		appendStringInfo(&fields, "%s(%d, CAST(%s AS text), s.c%d)",
 						 fields.len > 0 ? ", " : "", c, quote_literal_cstr(name), c);
 	}
+	/* VALUES must have a row */
 	if (fields.len == 0)
 		return;
 
@@ -891,6 +929,7 @@ tell_tables(Datum *values, bool *nulls, const SidecarEntity *entity)
 		table = sidecar_open_if_there(entity);
 	if (table != NULL)
 		binding = table->binding;
+	/* from here on as it is while it is open */
 	values[0] = CStringGetTextDatum(entity->label);
 	nulls[1] = nulls[6] = !OidIsValid(binding->sidecar);
 	if (!nulls[1])
@@ -951,6 +990,7 @@ report_of_entity(FunctionCallInfo fcinfo, int entity, const Report *report)
 	(void) sidecar_begin_rows(fcinfo, report->nargs, report->types, 0, NULL);
 	for (int i = 0; i < report->nargs; i++)
 	{
+		/* max_rows may be NULL, which LIMIT takes for all */
 		values[i] = PG_GETARG_DATUM(i);
 		nulls[i] = PG_ARGISNULL(i);
 		if (i < report->nargs - 1)
@@ -1035,6 +1075,7 @@ has_unique_key(Relation rel, AttrNumber key)
 	/* an index is of one table: children by INHERITS have their own keys */
 	if (rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE && has_subclass(RelationGetRelid(rel)))
 		return false;
+	/* unequal bytes may be equal keys there */
 	if (!get_collation_isdeterministic(collation))
 		return false;
 	indexes = RelationGetIndexList(rel);
@@ -1042,6 +1083,7 @@ has_unique_key(Relation rel, AttrNumber key)
 	{
 		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
 
+		/* all are opened, and closed: there are a handful */
 		found = found || is_unique_on(index, key);
 		index_close(index, NoLock);
 	}

@@ -73,6 +73,7 @@ sidecar_retry_rejects(PG_FUNCTION_ARGS)
 	}
 	/* as they were read */
 	qsort(records, nrecords, sizeof(Record), compare_positions);
+	/* before it is decided which leave the table */
 	for (int i = 0; i < nrecords; i++)
 		keep_vetoed(&records[i]);
 	remove_stored(rejects, records, nrecords);
@@ -107,6 +108,7 @@ require_primary_key(Relation rejects)
 static void
 keep_vetoed(Record *record)
 {
+	/* a rule that kept the stored row is no loss: what is stored is better */
 	if (!record->row.absent)
 		return;
 	record->outcome = SIDECAR_REJECTED;
@@ -182,6 +184,7 @@ read_reject(Record *record, HeapTuple tuple, TupleDesc desc)
 
 	record->reject_id = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &isnull));
 	record->entity = sidecar_entity(SPI_getvalue(tuple, desc, 2));
+	/* a copy: the row goes with the connection to SPI */
 	JsonbToJsonbValue(DatumGetJsonbPCopy(SPI_getbinval(tuple, desc, 3, &isnull)), &record->json);
 	record->rule = sidecar_rule(DatumGetTextPP(SPI_getbinval(tuple, desc, 4, &isnull)));
 	record->time = DatumGetTimestampTz(SPI_getbinval(tuple, desc, 5, &isnull));

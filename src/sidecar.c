@@ -116,6 +116,7 @@ sidecar_begin_rows(FunctionCallInfo fcinfo, int nargs, const Oid *types,
 	if (get_call_result_type(fcinfo, NULL, NULL) != TYPEFUNC_COMPOSITE)
 		sidecar_refuse_call(fcinfo);
 	InitMaterializedSRF(fcinfo, 0);
+	/* rows are put into it without a look at the types */
 	if (ncolumns > 0 && rsinfo->setDesc->natts != ncolumns)
 		sidecar_refuse_call(fcinfo);
 	for (int i = 0; i < ncolumns; i++)

@@ -85,6 +85,7 @@ upsert_arguments(FunctionCallInfo fcinfo, const char *label)
 	SidecarRow	row = {0};
 	SidecarOutcome outcome;
 
+	/* a clear error instead of a row that nobody refers to */
 	sidecar_require_master(table);
 	columns = get_columns(fcinfo, table);
 	rule = sidecar_rule(PG_ARGISNULL(columns->n) ? NULL : PG_GETARG_TEXT_PP(columns->n));
@@ -183,6 +184,7 @@ learn_arguments(FunctionCallInfo fcinfo, const SidecarTable *table,
 		/* as timestamptz, say, not as the timestamp that the column is */
 		if (columns->columns[i]->given_type != types[i])
 			sidecar_refuse_call(fcinfo);
+		/* by name, wherever the declaration has it */
 		if (strcmp(names[i], SIDECAR_COL_TIME) == 0)
 			columns->time = i;
 	}
