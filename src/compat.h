@@ -22,6 +22,13 @@
 #define SIDECAR_MODULE_MAGIC PG_MODULE_MAGIC
 #endif
 
+/* PostgreSQL 18 has a word for functions that do not return, before them */
+#if PG_VERSION_NUM >= 180000
+#define sidecar_noreturn pg_noreturn
+#else
+#define sidecar_noreturn pg_attribute_noreturn()
+#endif
+
 /* PostgreSQL 16 checks the privileges on all simple objects by one function */
 #if PG_VERSION_NUM >= 160000
 #define sidecar_schema_aclcheck(schema, role, mode) \

@@ -66,7 +66,7 @@ static Inbox *find_inbox(Oid view);
 static void refuse_mixed_roles(Oid view);
 static Inbox *open_inbox(Relation view, const Trigger *trigger);
 static void learn_columns(Inbox *inbox, const SidecarTable *table, Relation view);
-static void refuse_view(Relation view, const char *detail) pg_attribute_noreturn();
+sidecar_noreturn static void refuse_view(Relation view, const char *detail);
 static Tuplesortstate *begin_sort(TupleDesc desc, AttrNumber position);
 static void close_inbox(Inbox *inbox);
 static void store_rows(Inbox *inbox);

@@ -207,7 +207,7 @@ typedef struct SidecarStore
 extern PGDLLIMPORT const SidecarEntity sidecar_entities[SIDECAR_ENTITIES];
 extern const SidecarEntity *sidecar_entity(const char *label);
 extern void sidecar_check_call(FunctionCallInfo fcinfo, int nargs, const Oid *types);
-extern void sidecar_refuse_call(FunctionCallInfo fcinfo) pg_attribute_noreturn();
+sidecar_noreturn extern void sidecar_refuse_call(FunctionCallInfo fcinfo);
 extern ReturnSetInfo *sidecar_begin_rows(FunctionCallInfo fcinfo, int nargs, const Oid *types,
 										 int ncolumns, const Oid *columns);
 
@@ -226,7 +226,7 @@ extern bool sidecar_is_trusted(const SidecarEntity *entity, Oid role);
 extern Oid	sidecar_given_type(Oid type, int32 *typmod);
 extern SidecarError *sidecar_wrong_type(Oid relid, Form_pg_attribute att, Oid type, bool exactly);
 extern SidecarError *sidecar_error(int sqlstate, const char *message, const char *detail, const char *hint);
-extern void sidecar_raise(const SidecarError *error) pg_attribute_noreturn();
+sidecar_noreturn extern void sidecar_raise(const SidecarError *error);
 
 /* in inbox.c */
 extern void sidecar_inbox_init(void);

@@ -146,7 +146,7 @@ form('with_pkey', 'by an ordinary role', sub {
 
 # --enable-row-security turns row_security on: the extension must be there before
 # (in a schema of somebody who is not trusted yet it would make no tables)
-$node->safe_psql('with_pkey', 'ALTER SCHEMA marketing OWNER TO CURRENT_USER');
+$node->safe_psql('with_pkey', 'ALTER SCHEMA marketing OWNER TO CURRENT_USER; GRANT USAGE ON SCHEMA marketing TO regress_sidecar_dumper');
 $node->safe_psql('postgres', 'DROP DATABASE restored');
 $node->safe_psql('postgres', 'CREATE DATABASE restored TEMPLATE template0');
 quiet_ok('--enable-row-security', [ 'pg_dump', @at, '--enable-row-security', '-f', "$dir/dump.rls", 'with_pkey' ]);

@@ -37,7 +37,7 @@ rename "$tree/sidecar--$current.sql", "$tree/sidecar--9.9.sql" or die;
 edit("$tree/sidecar.control", sub { s/^default_version = .*/default_version = '9.9'/m });
 edit("$tree/sidecar--9.9.sql", sub {
 		s/^    \('people_sidecar', 1,/    ('company_sidecar', 12, 'naics_code', 'text', '', 'Industry (NAICS)'),\n$&/m or die;
-		($objects) = /^(CREATE FUNCTION \@extschema\@\.sidecar_column_definitions\(.*?^\$sql\$;)$/ms or die;
+		($objects) = /^(CREATE FUNCTION \@extschema\@\.sidecar_column_definitions\(.*?^END;)$/ms or die;
 		$_ .= $function;
 	});
 # what sidecar--1.0--9.9.sql has to do
