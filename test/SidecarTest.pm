@@ -96,7 +96,7 @@ sub fingerprint
 		UNION ALL
 		SELECT 'extension', NULL, concat_ws(' ', extname, extversion, identity, p.proacl)
 		FROM pg_extension e JOIN pg_depend d ON refclassid = 'pg_extension'::regclass AND refobjid = e.oid AND deptype = 'e'
-		LEFT JOIN pg_proc p ON p.oid = d.objid, pg_identify_object(d.classid, d.objid, d.objsubid)
+		LEFT JOIN pg_proc p ON p.oid = d.objid AND d.classid = 'pg_proc'::regclass, pg_identify_object(d.classid, d.objid, d.objsubid)
 		WHERE extname = 'sidecar' AND type !~ 'type'
 		ORDER BY 1, 2, 3));
 }
