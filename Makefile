@@ -7,6 +7,7 @@ OBJS = \
 	src/binding.o \
 	src/convert.o \
 	src/deparse.o \
+	src/entity.o \
 	src/inbox.o \
 	src/query.o \
 	src/record.o \

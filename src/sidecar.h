@@ -203,7 +203,7 @@ typedef struct SidecarStore
 /* An estimate of what nothing is known of */
 #define SIDECAR_UNKNOWN (-1)
 
-/* in sidecar.c */
+/* in entity.c */
 extern PGDLLIMPORT const SidecarEntity sidecar_entities[SIDECAR_ENTITIES];
 extern const SidecarEntity *sidecar_entity(const char *label);
 extern void sidecar_check_call(FunctionCallInfo fcinfo, int nargs, const Oid *types);
