@@ -71,6 +71,39 @@ RESET ROLE;
 DROP OWNED BY regress_sidecar_writer;
 DROP ROLE regress_sidecar_writer;
 
+-- a key that a trigger takes away, where the table lets it
+BEGIN;
+ALTER TABLE marketing.company_sidecar DROP CONSTRAINT company_sidecar_pkey, ALTER company_unique_id DROP NOT NULL, ADD UNIQUE (company_unique_id);
+CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.ein_number = 'veto' THEN RETURN NULL; END IF;
+    IF NEW.ein_number = 'lose' THEN NEW.company_unique_id := NULL; END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER lose BEFORE INSERT ON marketing.company_sidecar FOR EACH ROW EXECUTE FUNCTION lose();
+SELECT * FROM sidecar_upsert_companies('[{"company_unique_id": "c1", "ein_number": "lose"}, {"company_unique_id": "c2", "ein_number": "veto"}, {"company_unique_id": "c4", "ein_number": "5"}]');
+ROLLBACK;
+-- a composite of which a part is NULL is a value all the same
+CREATE TYPE address AS (city text, zip text);
+ALTER TABLE marketing.company_sidecar ADD COLUMN address address;
+SELECT outcome FROM sidecar_upsert_companies('{"company_unique_id": "c4", "address": {"city": "X"}}', 'fill');
+SELECT outcome FROM sidecar_upsert_companies('{"company_unique_id": "c4", "address": {"city": "Y"}}', 'fill');
+SELECT address FROM marketing.company_sidecar WHERE company_unique_id = 'c4';
+ALTER TABLE marketing.company_sidecar DROP COLUMN address;
+DROP TYPE address;
+-- what lies among the parked records stops nobody, and nobody leaves with another
+INSERT INTO marketing.sidecar_rejects (entity, unique_id, record, on_conflict, error, sqlstate) VALUES ('company', 'c1', '{}', 'bogus', '', ''),
+    ('company', 'c1', '{"company_unique_id": "c1", "ein_number": "parked"}', 'overwrite', '', ''), ('company', 'none', '{"company_unique_id": "none"}', 'overwrite', '', '');
+SELECT unique_id, outcome FROM sidecar_retry_rejects() WHERE unique_id IN ('c1', 'none');
+BEGIN;
+ALTER TABLE marketing.sidecar_rejects DROP CONSTRAINT sidecar_rejects_pkey, ADD COLUMN own int GENERATED ALWAYS AS IDENTITY PRIMARY KEY;
+SELECT sidecar_retry_rejects();
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK;
+TRUNCATE marketing.sidecar_rejects;
+ALTER TABLE marketing.sidecar_rejects ALTER error TYPE varchar(1000);
+SELECT count(*) FROM sidecar_install() WHERE outcome <> 'present';
+
 -- plans are kept, but not more than a session may want, whatever it gives
 DO $$
 BEGIN

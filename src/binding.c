@@ -101,7 +101,6 @@ static Oid	trigger_function(const SidecarEntity *entity, Oid schema);
 static List *tables_with_trigger(Oid function);
 static void choose_sidecar(SidecarBinding *binding, Oid function);
 static SidecarTable *open_tables(const SidecarEntity *entity, LOCKMODE lockmode, bool with_master);
-static void require_privileges(Oid sidecar, LOCKMODE lockmode);
 static bool open_as(Relation *rel, Oid relid, LOCKMODE lockmode);
 static bool look_at_candidate(Oid relid, const SidecarEntity *entity, Candidate *one);
 static SidecarError *two_claim(const SidecarEntity *entity, Oid one, Oid other);
@@ -191,13 +190,13 @@ sidecar_open(const SidecarEntity *entity, LOCKMODE lockmode, bool with_master)
 }
 
 /*
- * The same to read both tables, but NULL if there is no sidecar table.  What is
+ * The same to read them, but NULL if there is no sidecar table.  What is
  * there and cannot be used is an error still.
  */
 SidecarTable *
-sidecar_open_if_there(const SidecarEntity *entity)
+sidecar_open_if_there(const SidecarEntity *entity, bool with_master)
 {
-	SidecarTable *table = open_tables(entity, AccessShareLock, true);
+	SidecarTable *table = open_tables(entity, AccessShareLock, with_master);
 	const SidecarError *error = table->binding->error;
 
 	if (error != NULL && !error->is_absence)
@@ -228,7 +227,9 @@ open_tables(const SidecarEntity *entity, LOCKMODE lockmode, bool with_master)
 
 		/* before the lock: who has no right shall not keep others waiting */
 		if (OidIsValid(table->binding->sidecar))
-			require_privileges(table->binding->sidecar, lockmode);
+			sidecar_require_right(table->binding->sidecar, lockmode);
+		if (with_master && lockmode == AccessShareLock && OidIsValid(table->binding->master))
+			sidecar_require_right(table->binding->master, AccessShareLock);
 	} while (!open_as(&table->rel, table->binding->sidecar, lockmode) ||
 			 (with_master && !open_as(&table->master, table->binding->master, AccessShareLock)));
 	return table;
@@ -239,8 +240,8 @@ open_tables(const SidecarEntity *entity, LOCKMODE lockmode, bool with_master)
  * that may not read, or not write, any column.  What else it may not do is told
  * by the statement.
  */
-static void
-require_privileges(Oid sidecar, LOCKMODE lockmode)
+void
+sidecar_require_right(Oid relid, LOCKMODE lockmode)
 {
 	static const AclMode reading[] = {ACL_SELECT, 0};
 	static const AclMode writing[] = {ACL_INSERT, ACL_UPDATE, 0};
@@ -248,9 +249,9 @@ require_privileges(Oid sidecar, LOCKMODE lockmode)
 	/* both to write: an upsert may do either */
 	for (const AclMode *mode = lockmode == AccessShareLock ? reading : writing; *mode != 0; mode++)
 	{
-		if (pg_class_aclcheck(sidecar, GetUserId(), *mode) != ACLCHECK_OK &&
-			pg_attribute_aclcheck_all(sidecar, GetUserId(), *mode, ACLMASK_ANY) != ACLCHECK_OK)
-			aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, get_rel_name(sidecar));
+		if (pg_class_aclcheck(relid, GetUserId(), *mode) != ACLCHECK_OK &&
+			pg_attribute_aclcheck_all(relid, GetUserId(), *mode, ACLMASK_ANY) != ACLCHECK_OK)
+			aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, get_rel_name(relid));
 	}
 }
 

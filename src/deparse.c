@@ -17,7 +17,7 @@
  *		WHERE (s.last_enriched_at IS NULL OR EXCLUDED.last_enriched_at >= s.last_enriched_at)
  *		AND (EXCLUDED.last_enriched_at <> s.last_enriched_at
  *			OR record_image_ne(ROW(<what SET sets>), ROW(<what is stored>)))
- *		RETURNING s.xmax = 0, s.company_unique_id
+ *		RETURNING s.xmax = 0, s.company_unique_id, s.tableoid
  *
  * A chunk of rows comes by SELECT ... FROM sidecar_chunk in the place of VALUES,
  * its columns by their numbers.
@@ -196,7 +196,8 @@ sidecar_returns_xmax(const SidecarTable *table)
 
 /*
  * The statement that decides and writes the rows that the source yields.  It
- * returns a row per row that it wrote: whether that is new, and its key.
+ * returns a row per row that it wrote: whether that is new, its key, and where
+ * it is.
  *
  * Of a table that does not tell a new row by xmax no row of BY_RULE says that
  * it is new: IF_NEW has to be run first.
@@ -214,14 +215,14 @@ deparse_write(const SidecarTable *table, SidecarStatement statement, SidecarRule
 	append_names(&sql, "", columns, given, -1);
 	appendStringInfo(&sql, ") %s ON CONFLICT (%s) ", source, key);
 	if (statement == SIDECAR_IF_NEW)
-		appendStringInfo(&sql, "DO NOTHING RETURNING true, s.%s", key);
+		appendStringInfo(&sql, "DO NOTHING RETURNING true, s.%s, s.tableoid", key);
 	else
 	{
 		appendStringInfoString(&sql, "DO UPDATE SET ");
 		append_assignments(&sql, statement, rule, columns, given);
 		appendStringInfoString(&sql, " WHERE ");
 		append_condition(&sql, statement, rule, columns, given);
-		appendStringInfo(&sql, " RETURNING %s, s.%s",
+		appendStringInfo(&sql, " RETURNING %s, s.%s, s.tableoid",
 						 sidecar_returns_xmax(table) ? "s.xmax" EQ "0" : "false", key);
 	}
 	return sql.data;
@@ -294,7 +295,9 @@ append_rule(StringInfo sql, SidecarRule rule, const SidecarColumns *columns, con
 		if (strcmp(column->name, SIDECAR_COL_SCORE) == 0)
 			scored = true;
 		if (!is_provenance(column))
-			appendStringInfo(&fillable, "%ss.%s IS NULL AND EXCLUDED.%s IS NOT NULL",
+			/* a row of NULLs is a value; IS NULL says that it is none */
+			appendStringInfo(&fillable, "%ss.%s IS NOT DISTINCT FROM NULL "
+							 "AND EXCLUDED.%s IS DISTINCT FROM NULL",
 							 fillable.len > 0 ? " OR " : "", column->name_sql, column->name_sql);
 	}
 	switch (rule)

@@ -12,6 +12,8 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -324,6 +326,13 @@ sidecar_open_rejects(LOCKMODE lockmode)
 		}
 		if (error != NULL)
 			sidecar_raise(error);
+
+		/* before the lock, as in sidecar_open(): a writer only inserts here */
+		if (lockmode != AccessShareLock &&
+			pg_class_aclcheck(relid, GetUserId(), ACL_INSERT) != ACLCHECK_OK &&
+			pg_attribute_aclcheck_all(relid, GetUserId(), ACL_INSERT, ACLMASK_ANY) != ACLCHECK_OK &&
+			pg_class_aclcheck(relid, GetUserId(), ACL_UPDATE) != ACLCHECK_OK)
+			aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, SIDECAR_REJECTS);
 		rel = try_table_open(relid, lockmode);
 	}
 }

@@ -164,7 +164,7 @@ static const char sources[] =
 "CAST(max(s.last_enriched_at) AS timestamp) "
 "FROM {sidecar} s "
 "GROUP BY s.enrichment_source "
-"ORDER BY avg_confidence DESC NULLS LAST";
+"ORDER BY avg_confidence DESC NULLS LAST, s.enrichment_source";
 
 /* sidecar_stale_*(older_than, max_rows): days are whole days of 24 hours */
 static const Report stale = {
@@ -286,7 +286,7 @@ sidecar_coverage(PG_FUNCTION_ARGS)
 	for (int i = 0; i < SIDECAR_ENTITIES; i++)
 	{
 		const SidecarEntity *entity = &sidecar_entities[i];
-		SidecarTable *table = sidecar_open_if_there(entity);
+		SidecarTable *table = sidecar_open_if_there(entity, true);
 		const SidecarBinding *binding = table ? table->binding : sidecar_lookup(entity);
 		const char *sql = table == NULL || !OidIsValid(binding->master) ? no_coverage :
 		keys_are_unique(table) ? coverage : coverage_distinct;
@@ -332,7 +332,7 @@ sidecar_summary(PG_FUNCTION_ARGS)
 	for (int i = 0; i < SIDECAR_ENTITIES; i++)
 	{
 		const SidecarEntity *entity = &sidecar_entities[i];
-		SidecarTable *table = sidecar_open_if_there(entity);
+		SidecarTable *table = sidecar_open_if_there(entity, true);
 		const SidecarBinding *binding = table ? table->binding : sidecar_lookup(entity);
 		bool		is_whole = table != NULL && OidIsValid(binding->master);
 		bool		exact = PG_GETARG_BOOL(2);
@@ -732,7 +732,7 @@ sidecar_field_coverage(PG_FUNCTION_ARGS)
 	(void) sidecar_begin_rows(fcinfo, 0, NULL, 0, NULL);
 	for (int i = 0; i < SIDECAR_ENTITIES; i++)
 	{
-		SidecarTable *table = sidecar_open_if_there(&sidecar_entities[i]);
+		SidecarTable *table = sidecar_open_if_there(&sidecar_entities[i], true);
 		StringInfoData sql;
 
 		/* one entity that is not there takes nothing from the other */
@@ -829,7 +829,7 @@ sidecar_sources(PG_FUNCTION_ARGS)
 	(void) sidecar_begin_rows(fcinfo, 0, NULL, 0, NULL);
 	for (int i = 0; i < SIDECAR_ENTITIES; i++)
 	{
-		SidecarTable *table = sidecar_open_if_there(&sidecar_entities[i]);
+		SidecarTable *table = sidecar_open_if_there(&sidecar_entities[i], false);
 
 		if (table == NULL)
 			continue;
@@ -926,7 +926,7 @@ tell_tables(Datum *values, bool *nulls, const SidecarEntity *entity)
 
 	/* a table that cannot be used is not read either */
 	if (OidIsValid(binding->sidecar) && sidecar_problem(binding) == NULL)
-		table = sidecar_open_if_there(entity);
+		table = sidecar_open_if_there(entity, true);
 	if (table != NULL)
 		binding = table->binding;
 	/* from here on as it is while it is open */

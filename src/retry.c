@@ -7,18 +7,20 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
 #include "batch.h"
 
-static void require_primary_key(Relation rejects);
+static void require_unique_ids(Relation rejects);
 static void keep_vetoed(Record *record);
 static Record *read_rejects(Relation rejects, bool all, Datum max_rows, int *nrecords);
 static void read_reject(Record *record, HeapTuple tuple, TupleDesc desc);
@@ -59,7 +61,7 @@ sidecar_retry_rejects(PG_FUNCTION_ARGS)
 	Record	   *records;
 	int			start = 0;
 
-	require_primary_key(rejects);
+	require_unique_ids(rejects);
 	records = read_rejects(rejects, PG_ARGISNULL(0), PG_GETARG_DATUM(0), &nrecords);
 
 	/* a batch is of one entity; the answer is in the order of the table */
@@ -85,19 +87,33 @@ sidecar_retry_rejects(PG_FUNCTION_ARGS)
 }
 
 /*
- * Raises 55000 if a record's number could be another one's too.
+ * Raises 55000 if a record's number could be another one's too: then one that
+ * is not stored would leave with one that is.
  */
 static void
-require_primary_key(Relation rejects)
+require_unique_ids(Relation rejects)
 {
+	AttrNumber	column = get_attnum(RelationGetRelid(rejects), "reject_id");
 	List	   *indexes = RelationGetIndexList(rejects);
-	bool		has_one = OidIsValid(rejects->rd_pkindex);
+	bool		found = false;
+	ListCell   *lc;
 
+	foreach(lc, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+		Form_pg_index form = index->rd_index;
+
+		if (form->indisunique && form->indisvalid && form->indimmediate && form->indnkeyatts == 1 &&
+			form->indkey.values[0] == column && RelationGetIndexPredicate(index) == NIL)
+			found = true;
+		index_close(index, AccessShareLock);
+	}
 	list_free(indexes);
-	if (!has_one)
+	if (!found)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table %s has no primary key", sidecar_relation_sql(RelationGetRelid(rejects))),
+				 errmsg("table %s has no unique index on \"reject_id\"",
+						sidecar_relation_sql(RelationGetRelid(rejects))),
 				 errhint(SIDECAR_HINT_INSTALL)));
 }
 
@@ -113,7 +129,7 @@ keep_vetoed(Record *record)
 		return;
 	record->outcome = SIDECAR_REJECTED;
 	record->sqlstate = ERRCODE_TRIGGERED_ACTION_EXCEPTION;
-	record->error = psprintf("a trigger of the table has kept the record away");
+	record->error = pstrdup("a trigger of the table has kept the record away");
 }
 
 /*
@@ -148,6 +164,8 @@ read_rejects(Relation rejects, bool all, Datum max_rows, int *nrecords)
 				   "SELECT FROM %s o WHERE o.entity OPERATOR(pg_catalog.=) m.entity "
 				   "AND o.unique_id OPERATOR(pg_catalog.=) m.unique_id "
 				   "AND o.reject_id OPERATOR(pg_catalog.<) m.reject_id "
+				   "AND o.on_conflict OPERATOR(pg_catalog.=) ANY ($3) "
+				   "AND o.record IS NOT NULL AND o.rejected_at IS NOT NULL "
 				   "AND NOT EXISTS (SELECT FROM mine x "
 				   "WHERE x.reject_id OPERATOR(pg_catalog.=) o.reject_id)) "
 				   "ORDER BY m.reject_id",

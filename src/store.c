@@ -68,7 +68,8 @@ static void retire_plan(KeptPlan *plan);
 static void free_plan(KeptPlan *plan);
 static bool write_chunk(const SidecarStore *store, SidecarStatement statement, SidecarRule rule,
 						SidecarRow **rows, int nrows);
-static bool match_written(SidecarRow **rows, int nrows);
+static void require_own_table(const SidecarTable *table, HeapTuple tuple, TupleDesc desc);
+static bool match_written(const SidecarTable *table, SidecarRow **rows, int nrows);
 static Tuplestorestate *make_chunk(const SidecarStore *store, SidecarRow **rows, int nrows);
 static Bitmapset *all_given(SidecarRow **rows, int nrows);
 
@@ -159,9 +160,12 @@ write_row(const SidecarTable *table, const SidecarColumns *columns, SidecarRule 
 		 */
 		if (execute(plan, SPI_OK_INSERT_RETURNING, columns, row) == 1)
 		{
+			HeapTuple	tuple = SPI_tuptable->vals[0];
+			TupleDesc	desc = SPI_tuptable->tupdesc;
 			bool		isnull;
-			Datum		is_new = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+			Datum		is_new = SPI_getbinval(tuple, desc, 1, &isnull);
 
+			require_own_table(table, tuple, desc);
 			return DatumGetBool(is_new) ? SIDECAR_INSERTED : SIDECAR_UPDATED;
 		}
 	}
@@ -394,10 +398,28 @@ write_chunk(const SidecarStore *store, SidecarStatement statement, SidecarRule r
 											all_given(rows, nrows)),
 					  SPI_OK_INSERT_RETURNING, chunk, nrows);
 	/* before the rows go, which the keys are compared with */
-	matched = match_written(rows, nrows);
+	matched = match_written(store->table, rows, nrows);
 	SPI_freetuptable(SPI_tuptable);
 	tuplestore_end(chunk);
 	return matched;
+}
+
+/*
+ * Raises 55000 if what was written is not in the table that is open: a schema
+ * can be renamed, and another get its name, in the moment between the making of
+ * a statement and its analysis.  A partition has no name in the statement.
+ */
+static void
+require_own_table(const SidecarTable *table, HeapTuple tuple, TupleDesc desc)
+{
+	bool		isnull;
+	Oid			relid = DatumGetObjectId(SPI_getbinval(tuple, desc, 3, &isnull));
+
+	if (sidecar_returns_xmax(table) && relid != RelationGetRelid(table->rel))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the sidecar table was renamed while it was about to be written"),
+				 errhint("Try again.")));
 }
 
 /*
@@ -405,7 +427,7 @@ write_chunk(const SidecarStore *store, SidecarStatement statement, SidecarRule r
  * it.  What it returned comes in the order in which it went in.
  */
 static bool
-match_written(SidecarRow **rows, int nrows)
+match_written(const SidecarTable *table, SidecarRow **rows, int nrows)
 {
 	TupleDesc	desc = SPI_tuptable->tupdesc;
 	bool		all = SPI_processed == (uint64) nrows;
@@ -416,7 +438,14 @@ match_written(SidecarRow **rows, int nrows)
 		HeapTuple	tuple = SPI_tuptable->vals[i];
 		bool		isnull;
 		Datum		is_new = SPI_getbinval(tuple, desc, 1, &isnull);
-		Datum		key = SPI_getbinval(tuple, desc, 2, &isnull);
+		bool		no_key;
+		Datum		key = SPI_getbinval(tuple, desc, 2, &no_key);
+
+		require_own_table(table, tuple, desc);
+
+		/* a trigger has taken the key away: whose row that was cannot be told */
+		if (!all && no_key)
+			return false;
 
 		/*
 		 * If all were written they are told by their places, whatever

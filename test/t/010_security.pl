@@ -308,6 +308,7 @@ my $as_stranger = sub { my ($db, $sql) = @_; return ($node->psql($db, $sql, extr
 is($as_stranger->('early', 'CREATE SCHEMA marketing;' . sprintf($trap, 'marketing', 'company_master', 'company_unique_id')), '', 'a stranger is there first');
 like(($node->psql('early', 'CREATE EXTENSION sidecar'))[2], qr/WARNING:  marketing is not touched/, 'what he owns is not touched');
 is($node->safe_psql('early', q(SELECT count(*) FROM pg_class WHERE relnamespace = 'marketing'::regnamespace AND relkind = 'r' AND relname <> 'company_master')), '0', 'no table is made where he could drop it');
+is($node->safe_psql('early', q(SET client_min_messages = error; SELECT DISTINCT outcome FROM sidecar_create_masters() WHERE object ~ 'people_master')), 'waiting', 'nor a master');
 $node->psql('early', 'SELECT * FROM sidecar_install(); SELECT * FROM sidecar_status(); SELECT * FROM sidecar_create_masters()', on_error_stop => 0);
 $node->safe_psql('postgres', 'CREATE DATABASE late_master');
 $node->safe_psql('late_master', 'SET client_min_messages = error; CREATE EXTENSION sidecar; GRANT CREATE, USAGE ON SCHEMA marketing TO stranger');
