@@ -1021,6 +1021,9 @@ WITH found AS MATERIALIZED (
 )
 SELECT s.name_sql,
        CASE WHEN f.is_bound THEN format('the sidecar of entity %s is %s', f.entity, f.name_sql)
+            WHEN f.problem IS NOT NULL AND s.trigger_name IS NOT NULL THEN
+                format('several tables carry the trigger of entity %s: drop it from those that '
+                       'are not the sidecar, and leave it on the one that is', f.entity)
             ELSE format('entity %s has no sidecar', f.entity) END ||
        CASE WHEN s.trigger_name IS NULL THEN
            format(', and %1$s, without its trigger, %2$s: if that is the sidecar, %3$s'

@@ -84,6 +84,8 @@ SELECT sidecar_upsert_company('c1', '8');
 \echo :LAST_ERROR_SQLSTATE
 ROLLBACK TO s;
 TABLE bound;
+-- each is named, and neither is said to be none
+SELECT sidecar_table, to_do FROM sidecar_status() WHERE entity IS NULL ORDER BY 1;
 SELECT sidecar_install();
 ROLLBACK TO s;
 DROP TABLE marketing_old.company_sidecar;
