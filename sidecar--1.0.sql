@@ -891,7 +891,7 @@ SELECT f.n, 0, f.entity, 'foreign key', format('%I on %s', b.foreign_key, f.name
        format('ALTER TABLE %s ADD CONSTRAINT %I FOREIGN KEY (%I) '
               'REFERENCES %s (%I) ON DELETE CASCADE',
               f.name_sql, b.foreign_key, f.key_column, m.name_sql, m.key_column),
-       CASE WHEN m.is_bound THEN invalid.hint
+       CASE WHEN m.is_bound THEN NULLIF(concat_ws('; ', invalid.hint, disabled.hint), '')
             ELSE m.obstacle || '; then SELECT sidecar_install()' END,
        format('SELECT count(*) FROM %s s WHERE NOT EXISTS (SELECT FROM %s m WHERE m.%I = s.%I)',
               f.name_sql, m.name_sql, m.key_column, f.key_column),
@@ -906,6 +906,14 @@ LEFT JOIN LATERAL (
     WHERE c.conrelid = f.relation AND c.confrelid = m.relation AND c.contype = 'f'
       AND c.conparentid = 0 AND NOT c.convalidated
     LIMIT 1) invalid ON true
+LEFT JOIN LATERAL (
+    -- DISABLE TRIGGER ALL takes the key's own triggers too, on either table
+    SELECT string_agg(DISTINCT format('its triggers are disabled: ALTER TABLE %s ENABLE TRIGGER ALL',
+                                      g.tgrelid::regclass), '; ') AS hint
+    FROM pg_constraint c
+    JOIN pg_trigger g ON g.tgconstraint = c.oid AND g.tgenabled NOT IN ('O', 'A')
+    WHERE c.conrelid = f.relation AND c.confrelid = m.relation AND c.contype = 'f'
+      AND c.conparentid = 0) disabled ON true
 WHERE f.is_usable;
 END;
 
@@ -1224,9 +1232,13 @@ BEGIN
             IF o.state = 'refused' THEN
                 RAISE EXCEPTION USING
                     ERRCODE = 'wrong_object_type',
-                    MESSAGE = format('%s cannot serve as a sidecar table', o.object),
+                    MESSAGE = CASE WHEN to_regclass(o.object) IS NULL
+                                   THEN format('there is no %s, and another table cannot serve', o.object)
+                                   ELSE format('%s cannot serve as a sidecar table', o.object) END,
                     DETAIL = rtrim(o.hint, '.') || '.',
-                    HINT = 'Rename it or change it, then try again. Nothing was changed.';
+                    HINT = CASE WHEN to_regclass(o.object) IS NULL
+                                THEN 'Mend that, then try again. Nothing was changed.'
+                                ELSE 'Rename it or change it, then try again. Nothing was changed.' END;
             ELSIF o.state = 'waiting' AND o.kind IN ('schema', 'table') THEN
                 RAISE WARNING '% is not touched', o.object
                     USING HINT = upper(left(o.hint, 1)) || substr(o.hint, 2);

@@ -227,5 +227,17 @@ SELECT object, outcome FROM sidecar_install() WHERE outcome <> 'present';
 
 DROP VIEW wrong, locks;
 DROP FUNCTION like_it;
+-- a foreign key whose triggers are off, on either side, and parked records that
+-- have no table
+ALTER TABLE marketing.company_sidecar DISABLE TRIGGER ALL;
+ALTER TABLE marketing.company_master DISABLE TRIGGER ALL;
+SELECT unnest(to_do) AS to_do FROM sidecar_status() WHERE entity = 'company';
+ALTER TABLE marketing.company_sidecar ENABLE TRIGGER ALL;
+ALTER TABLE marketing.company_master ENABLE TRIGGER ALL;
+ALTER TABLE marketing.sidecar_rejects RENAME TO parked;
+SELECT entity, sidecar_table, to_do FROM sidecar_status() WHERE entity IS NULL;
+ALTER TABLE marketing.parked RENAME TO sidecar_rejects;
+SELECT entity, sidecar_table, to_do FROM sidecar_status();
+
 DROP EXTENSION sidecar CASCADE;
 DROP SCHEMA marketing CASCADE;

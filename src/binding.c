@@ -19,8 +19,6 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
-#include "catalog/dependency.h"
-#include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_depend.h"
@@ -30,7 +28,6 @@
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "commands/trigger.h"
-#include "funcapi.h"
 #include "miscadmin.h"
 #include "nodes/value.h"
 #include "parser/parse_func.h"
@@ -885,7 +882,7 @@ bind_master(SidecarBinding *binding, Relation rel)
 		con = (Form_pg_constraint) GETSTRUCT(tuple);
 
 		/* a partitioned master repeats the key for each of its partitions */
-		if (!OidIsValid(con->conparentid))
+		if (!OidIsValid(con->conparentid) && sidecar_is_enforced(con))
 		{
 			by_name = strcmp(NameStr(con->conname), entity->foreign_key) == 0;
 			if (by_name || !OidIsValid(binding->master))

@@ -29,6 +29,13 @@
 #define sidecar_noreturn pg_attribute_noreturn()
 #endif
 
+/* PostgreSQL 18 has foreign keys that nobody looks after */
+#if PG_VERSION_NUM >= 180000
+#define sidecar_is_enforced(con) ((con)->conenforced)
+#else
+#define sidecar_is_enforced(con) true
+#endif
+
 /* PostgreSQL 16 checks the privileges on all simple objects by one function */
 #if PG_VERSION_NUM >= 160000
 #define sidecar_schema_aclcheck(schema, role, mode) \

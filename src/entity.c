@@ -15,6 +15,8 @@
 
 #include "sidecar.h"
 
+static void check_call(FunctionCallInfo fcinfo, int nargs, const Oid *types);
+
 /*
  * The one place where an entity is described.  A further entity is a row
  * here, its table in sidecar_*_definitions(), and its SQL signatures.
@@ -65,8 +67,8 @@ sidecar_entity(const char *label)
  * types of arguments: whoever declares it otherwise would have the values of
  * one type read as another's.
  */
-void
-sidecar_check_call(FunctionCallInfo fcinfo, int nargs, const Oid *types)
+static void
+check_call(FunctionCallInfo fcinfo, int nargs, const Oid *types)
 {
 	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(fcinfo->flinfo->fn_oid));
 	Form_pg_proc proc;
@@ -107,7 +109,7 @@ sidecar_begin_rows(FunctionCallInfo fcinfo, int nargs, const Oid *types,
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 
-	sidecar_check_call(fcinfo, nargs, types);
+	check_call(fcinfo, nargs, types);
 	/* before it is set up, which takes no other for granted */
 	if (get_call_result_type(fcinfo, NULL, NULL) != TYPEFUNC_COMPOSITE)
 		sidecar_refuse_call(fcinfo);

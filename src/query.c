@@ -18,7 +18,6 @@
 
 #include "executor/executor.h"
 #include "executor/tstoreReceiver.h"
-#include "funcapi.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
@@ -236,7 +235,8 @@ sidecar_estimate(const char *sql, ParamListInfo params, List *relids)
 
 	if (IsA(plan->planTree, CustomScan))
 		rows = SIDECAR_UNKNOWN;
-/* as EXPLAIN does it: privileges are looked at here, not by the planner */
+
+	/* as EXPLAIN does it: privileges are looked at here, not by the planner */
 	ExecutorStart(desc, EXEC_FLAG_EXPLAIN_ONLY);
 	ExecutorEnd(desc);
 	FreeQueryDesc(desc);

@@ -26,7 +26,6 @@
 #include "catalog/pg_operator.h"
 #include "catalog/pg_statistic.h"
 #include "catalog/pg_type.h"
-#include "funcapi.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "optimizer/plancat.h"
@@ -229,7 +228,14 @@ static const char unbound[] =
 "SELECT CAST(NULL AS text), u.sidecar_table, CAST(NULL AS text), CAST(NULL AS bool), "
 "CAST(NULL AS bool), CAST(NULL AS int8), CAST(NULL AS bool), CAST(NULL AS text[]), "
 "CAST(NULL AS int8), ARRAY[u.to_do] "
-"FROM {schema}.sidecar_unbound_tables() u";
+"FROM {schema}.sidecar_unbound_tables() u "
+"UNION ALL "
+"SELECT NULL, CASE WHEN o.kind = 'table' THEN o.object END, NULL, NULL, NULL, NULL, NULL, NULL, NULL, "
+"ARRAY[format('%s %s: %s', o.kind, o.object, "
+"CASE WHEN o.state = 'missing' THEN 'SELECT sidecar_install()' ELSE o.hint END)] "
+"FROM {schema}.sidecar_objects() o "
+"WHERE o.entity IS NULL AND (o.state <> 'present' OR o.hint IS NOT NULL) "
+"AND NOT (o.kind = 'schema' AND o.state = 'missing')";
 
 static Datum report_of_entity(FunctionCallInfo fcinfo, int entity, const Report *report);
 static void require_argument(FunctionCallInfo fcinfo, int i, const char *name);

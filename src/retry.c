@@ -11,11 +11,8 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "funcapi.h"
-#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
 #include "utils/rel.h"
 
 #include "batch.h"
@@ -149,26 +146,36 @@ read_rejects(Relation rejects, bool all, Datum max_rows, int *nrecords)
 	/*
 	 * What others are at is passed over, and what would then come before an
 	 * older record of its key.  Nor may a row that is not as we have written
-	 * it stop the others.
+	 * it stop the others.  One pass over the keys in order, with nothing that
+	 * is joined: a table that has just been filled has no statistics, and the
+	 * planner would compare everything with everything.
 	 */
 	sql = psprintf("WITH mine AS MATERIALIZED ("
 				   "SELECT * FROM %s r "
 				   "WHERE r.entity OPERATOR(pg_catalog.=) ANY ($2) "
 				   "AND r.reject_id IS NOT NULL AND r.record IS NOT NULL "
 				   "AND r.on_conflict OPERATOR(pg_catalog.=) ANY ($3) AND r.rejected_at IS NOT NULL "
-				   "ORDER BY r.reject_id LIMIT $1 FOR UPDATE SKIP LOCKED) "
-				   "SELECT m.reject_id, CAST(m.entity AS pg_catalog.text), m.record, "
-				   "CAST(m.on_conflict AS pg_catalog.text), "
-				   "CAST(m.rejected_at AS pg_catalog.timestamptz) "
-				   "FROM mine m WHERE NOT EXISTS ("
-				   "SELECT FROM %s o WHERE o.entity OPERATOR(pg_catalog.=) m.entity "
-				   "AND o.unique_id OPERATOR(pg_catalog.=) m.unique_id "
-				   "AND o.reject_id OPERATOR(pg_catalog.<) m.reject_id "
-				   "AND o.on_conflict OPERATOR(pg_catalog.=) ANY ($3) "
-				   "AND o.record IS NOT NULL AND o.rejected_at IS NOT NULL "
-				   "AND NOT EXISTS (SELECT FROM mine x "
-				   "WHERE x.reject_id OPERATOR(pg_catalog.=) o.reject_id)) "
-				   "ORDER BY m.reject_id",
+				   "ORDER BY r.reject_id LIMIT $1 FOR UPDATE SKIP LOCKED), "
+				   "mine_and_older AS ("
+				   "SELECT m.reject_id, CAST(m.entity AS pg_catalog.text) AS entity, m.unique_id, m.record, "
+				   "CAST(m.on_conflict AS pg_catalog.text) AS on_conflict, "
+				   "CAST(m.rejected_at AS pg_catalog.timestamptz) AS rejected_at, true AS is_mine "
+				   "FROM mine m "
+				   "UNION ALL "
+				   "SELECT o.reject_id, CAST(o.entity AS pg_catalog.text), o.unique_id, NULL, NULL, NULL, false "
+				   "FROM %s o "
+				   "WHERE o.entity OPERATOR(pg_catalog.=) ANY ($2) "
+				   "AND o.reject_id OPERATOR(pg_catalog.<) (SELECT pg_catalog.max(x.reject_id) FROM mine x) "
+				   "AND NOT o.reject_id OPERATOR(pg_catalog.=) ANY (SELECT x.reject_id FROM mine x) "
+				   "AND o.record IS NOT NULL "
+				   "AND o.on_conflict OPERATOR(pg_catalog.=) ANY ($3) AND o.rejected_at IS NOT NULL), "
+				   "in_turn AS ("
+				   "SELECT a.*, pg_catalog.bool_and(a.is_mine) OVER ("
+				   "PARTITION BY a.entity, a.unique_id ORDER BY a.reject_id) AS is_next "
+				   "FROM mine_and_older a) "
+				   "SELECT t.reject_id, t.entity, t.record, t.on_conflict, t.rejected_at "
+				   "FROM in_turn t WHERE t.is_mine AND (t.is_next OR t.unique_id IS NULL) "
+				   "ORDER BY t.reject_id",
 				   relation, relation);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");

@@ -206,7 +206,6 @@ typedef struct SidecarStore
 /* in entity.c */
 extern PGDLLIMPORT const SidecarEntity sidecar_entities[SIDECAR_ENTITIES];
 extern const SidecarEntity *sidecar_entity(const char *label);
-extern void sidecar_check_call(FunctionCallInfo fcinfo, int nargs, const Oid *types);
 sidecar_noreturn extern void sidecar_refuse_call(FunctionCallInfo fcinfo);
 extern ReturnSetInfo *sidecar_begin_rows(FunctionCallInfo fcinfo, int nargs, const Oid *types,
 										 int ncolumns, const Oid *columns);

@@ -13,7 +13,6 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "funcapi.h"
 #include "lib/ilist.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
