@@ -56,25 +56,108 @@ pg_major() {
 	echo "$major"
 }
 
+# fetch_source NAME...: the source of these Debian packages, to $work/source,
+# from where the machine gets its packages
+fetch_source() {
+	local file name version
+	local apt=(-qq -o APT::Sandbox::User=root -o "Dir::Etc::SourceList=$work/source/list" -o "Dir::Etc::SourceParts=$work/source/list.d"
+		-o "Dir::State::Lists=$work/source/lists" -o "Dir::Cache=$work/source/cache")
+	say "fetching the source of $*"
+	mkdir -p "$work"/source/{lists,cache,list.d}
+	for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
+		[ ! -f "$file" ] || sed -n 's/^deb /deb-src /p' "$file"
+	done >"$work/source/list"
+	for file in /etc/apt/sources.list.d/*.sources; do
+		[ ! -f "$file" ] || sed -E 's/^Types:.*/Types: deb-src/I' "$file" >"$work/source/list.d/${file##*/}"
+	done
+	[ -s "$work/source/list" ] || [ -n "$(ls "$work/source/list.d")" ] ||
+		die "cannot fetch the source of $*: /etc/apt/sources.list and /etc/apt/sources.list.d name no archive"
+	apt-get "${apt[@]}" update >"$work/source/log" 2>&1 || true
+	for name in "$@"; do
+		# a mirror may tell of the newest version before it has it
+		for version in $(apt-cache "${apt[@]}" madison "$name" | awk -F ' *[|] *' '/ Sources$/ { print $2 }' | sort -Vru); do
+			(cd "$work/source" && apt-get "${apt[@]}" source "$name=$version") >>"$work/source/log" 2>&1 && continue 2
+		done
+		cat "$work/source/log" >&2
+		die "cannot fetch the source of $name"
+	done
+}
+
+# build_asserted FOLDER: PostgreSQL from the source there, to
+# $work/asserting.tgz
+build_asserted() {
+	local part make
+	# what makes it one that can be moved, libraries and all
+	# shellcheck disable=SC2016
+	make=(make -s 'rpathdir=$$ORIGIN/../lib:$$ORIGIN/../../../..' "DESTDIR=$work/asserting/dest")
+	# int8, timestamptz and float8 by reference, as on machines of 32 bits
+	sed -i '/^#define USE_FLOAT8_BYVAL 1/d' "$1/src/include/pg_config_manual.h"
+	mkdir "$work/asserting"
+	[ "$(id -u)" != 0 ] || chown -R nobody:nogroup "$work"
+	(
+		cd "$work/asserting"
+		"${ordinary[@]}" "$1/configure" -q --prefix=/opt/pgsql --enable-cassert --enable-debug --enable-tap-tests --with-libxml \
+			--without-icu --without-readline --without-zlib CFLAGS="-O1 -g -DRELCACHE_FORCE_RELEASE" || exit
+		for part in . contrib/amcheck contrib/file_fdw; do
+			"${ordinary[@]}" "${make[@]}" -C "$part" -j "$(nproc)" all && "${ordinary[@]}" "${make[@]}" -C "$part" install || exit
+		done
+		tar -C dest/opt/pgsql -czf "$work/asserting.tgz" .
+	) >"$work/asserting.log" 2>&1 || { tail -n 50 "$work/asserting.log" >&2; die "PostgreSQL with assertions could not be built"; }
+}
+
+# get_asserted: Debian's PostgreSQL, built with assertions, to $work/asserted.
+# It is kept in .cache until somebody removes it there: by its version, and by
+# that of the server that the machine has, if the archive had another.
+get_asserted() {
+	local source release installed version kept
+	release=$(. /etc/os-release && echo "$VERSION_CODENAME")
+	installed=$(dpkg-query -W -f '${Version}' "postgresql-$PG_MAJOR")
+	kept=$top/.cache/asserted-$installed-$release.tgz
+	if [ ! -e "$kept" ]; then
+		[ -d "$work/source" ] || fetch_source "postgresql-$PG_MAJOR"
+		source=$(find "$work/source" -maxdepth 1 -type d -name "postgresql-$PG_MAJOR-*")
+		version=$(dpkg-parsechangelog -l "$source/debian/changelog" -S Version)
+		kept=$top/.cache/asserted-$version-$release.tgz
+		if [ ! -e "$kept" ]; then
+			say "building PostgreSQL $version with assertions"
+			build_asserted "$source"
+			{ mkdir -p "$top/.cache" && cp "$work/asserting.tgz" "$kept.$$" && mv "$kept.$$" "$kept"; } 2>/dev/null || {
+				say "it is not kept: ${kept%/*} cannot be written"
+				rm -f "$kept.$$"
+				kept=$work/asserting.tgz
+			}
+		fi
+		[ "$version" = "$installed" ] || ln -sf "${kept##*/}" "$top/.cache/asserted-$installed-$release.tgz" 2>/dev/null || true
+	fi
+	say "PostgreSQL with assertions from $(readlink -f "$kept")"
+	mkdir "$work/asserted"
+	tar -C "$work/asserted" --no-same-owner -xzf "$kept"
+}
+
 # sandbox PACKAGE... -- ARGUMENT...: first call: installs what building needs
 # and the packages named, copies the tree, and runs this script again in the
 # copy with the arguments; never returns.  Second call: returns, with $work a
 # writable folder.  The folder is removed at the end, unless $work/keep exists.
 # Debian packages named in the array "unpack" are only unpacked, to
 # $work/unpacked: installing them would start their servers.  The source of
-# those in the array "sources" goes to $work/source.
+# those in the array "sources" goes to $work/source.  If "asserted" is not
+# empty, $pg_config and $bindir are those of a PostgreSQL with assertions,
+# $work/asserted.
 sandbox() {
-	local packages=() rc=0
+	local packages=() ordinary=() rc=0
 	while [ "$1" != -- ]; do packages+=("$1"); shift; done
 	shift
 	if [ -n "${SIDECAR_WORK:-}" ]; then
 		work=$SIDECAR_WORK
 		pg_config=/usr/lib/postgresql/$PG_MAJOR/bin/pg_config
+		[ -z "${asserted:-}" ] || pg_config=$work/asserted/bin/pg_config
 		bindir=$("$pg_config" --bindir)
 		return
 	fi
 
 	PG_MAJOR=$(pg_major)
+	[ "$(id -u)" != 0 ] || ordinary=(setpriv --reuid=nobody --regid=nogroup --clear-groups)
+	[ -z "${asserted:-}" ] || packages+=(bison dpkg-dev flex libipc-run-perl libxml2-dev perl pkgconf)
 	need_packages gcc make "postgresql-$PG_MAJOR" "postgresql-server-dev-$PG_MAJOR" "${packages[@]//PG_MAJOR/$PG_MAJOR}"
 	work=$(mktemp -d "${TMPDIR:-/tmp}/sidecar.XXXXXX")
 	chmod 755 "$work"
@@ -89,26 +172,14 @@ sandbox() {
 				apt-get -qq -o APT::Sandbox::User=root download "${unpack[@]}"; } || die "cannot fetch ${unpack[*]}"
 		for deb in "$work"/packages/*.deb; do dpkg -x "$deb" "$work/unpacked"; done
 	fi
-	if [ -n "${sources:-}" ]; then
-		say "fetching the source of ${sources[*]//PG_MAJOR/$PG_MAJOR}"
-		mkdir -p "$work"/source/{lists,cache}
-		sed -n 's/^deb /deb-src /p' /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null >"$work/source/list" || true
-		[ -s "$work/source/list" ] || printf 'deb-src http://deb.debian.org/debian %s main\n' "$(. /etc/os-release && echo "$VERSION_CODENAME")" >"$work/source/list"
-		(cd "$work/source" && for get in update "source ${sources[*]//PG_MAJOR/$PG_MAJOR}"; do
-			# shellcheck disable=SC2086
-			apt-get -qq -o APT::Sandbox::User=root -o Dir::Etc::SourceList="$work/source/list" -o Dir::Etc::SourceParts=/dev/null \
-				-o Dir::State::Lists="$work/source/lists" -o Dir::Cache="$work/source/cache" $get
-		done) >"$work/source/log" 2>&1 || { cat "$work/source/log" >&2; die "cannot fetch the source"; }
-	fi
+	[ -z "${sources:-}" ] || fetch_source "${sources[@]//PG_MAJOR/$PG_MAJOR}"
+	[ -z "${asserted:-}" ] || get_asserted
 	mkdir "$work/tree"
 	tar -C "$top" --exclude=./.git --exclude=./.cache -cf - . | tar -C "$work/tree" --no-same-owner -xf -
 
-	local run=(env "HOME=$work" "SIDECAR_WORK=$work" "PG_MAJOR=$PG_MAJOR" LC_ALL=C.UTF-8
+	local run=("${ordinary[@]}" env "HOME=$work" "SIDECAR_WORK=$work" "PG_MAJOR=$PG_MAJOR" LC_ALL=C.UTF-8
 		bash "$work/tree/${self#"$top"/}" "$@")
-	if [ "$(id -u)" = 0 ]; then
-		chown -R nobody:nogroup "$work"
-		run=(setpriv --reuid=nobody --regid=nogroup --clear-groups "${run[@]}")
-	fi
+	[ "$(id -u)" != 0 ] || chown -R nobody:nogroup "$work"
 	cd "$work"
 	"${run[@]}" </dev/null || rc=$?
 	exit $rc
