@@ -18,7 +18,8 @@
  * the end (reject.c).  Any other error ends the call.
  *
  * Memory: "sidecar chunk" has what is made of a chunk, and is reset for the
- * next; outcomes and errors are in the context of the call.
+ * next; "sidecar attempt", below it, what one write leaves behind; outcomes and
+ * errors are in the context of the call.
  *
  *-------------------------------------------------------------------------
  */
@@ -507,12 +508,13 @@ look_up(Batch *batch, Record **records, int nrecords)
 static void
 reject_orphan(Batch *batch, Record *record)
 {
+	/* made in the chunk's context: the error alone outlives that */
+	const char *master = sidecar_relation_sql(batch->store.table->binding->master);
 	MemoryContext old = MemoryContextSwitchTo(batch->context);
 
 	record->outcome = SIDECAR_REJECTED;
 	record->sqlstate = ERRCODE_FOREIGN_KEY_VIOLATION;
-	record->error = psprintf("no such master: key \"%s\" is not in %s", record->key,
-							 sidecar_relation_sql(batch->store.table->binding->master));
+	record->error = psprintf("no such master: key \"%s\" is not in %s", record->key, master);
 	MemoryContextSwitchTo(old);
 }
 
@@ -574,10 +576,13 @@ try_to_write(Batch *batch, Record **records, int nrecords, SidecarRow **rows)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
+	MemoryContext attempt;		/* of what a failure leaves behind: a chunk of
+								 * bad records has two for each */
 	volatile bool written = false;
 
+	attempt = AllocSetContextCreate(context, "sidecar attempt", ALLOCSET_DEFAULT_SIZES);
 	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
+	MemoryContextSwitchTo(attempt);
 	PG_TRY();
 	{
 		/* by rule: all of them have the same */
@@ -601,6 +606,7 @@ try_to_write(Batch *batch, Record **records, int nrecords, SidecarRow **rows)
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
+	MemoryContextDelete(attempt);
 	return written;
 }
 

@@ -44,6 +44,7 @@ typedef struct Converter
 	TupleDesc	desc;			/* of what it makes */
 	Bitmapset  *refused;		/* which columns may not be given */
 	MemoryContext context;		/* of what lasts as long as the call */
+	MemoryContext populate_context; /* of what populate remembers */
 	FmgrInfo	populate;		/* jsonb_populate_record() */
 	Datum		nothing;		/* its first argument */
 	bool		populating;		/* it is at work */

@@ -18,6 +18,7 @@
 #include "nodes/makefuncs.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/memutils.h"
 
 #include "batch.h"
 
@@ -37,6 +38,8 @@ sidecar_begin_conversion(Converter *converter, const SidecarTable *table, const 
 {
 	converter->columns = &store->columns;
 	converter->context = CurrentMemoryContext;
+	converter->populate_context = AllocSetContextCreate(CurrentMemoryContext, "sidecar conversion",
+														ALLOCSET_SMALL_SIZES);
 	converter->desc = CreateTemplateTupleDesc(store->columns.n);
 	for (int c = 0; c < store->columns.n; c++)
 	{
@@ -102,17 +105,22 @@ sidecar_convert_records(Converter *converter, Record **records, int nrecords)
 }
 
 /*
- * Sets up jsonb_populate_record() for rows of the chunk.
+ * Sets up jsonb_populate_record() for rows of the chunk, in a context of its
+ * own: every bad record makes it anew, and there may be a million of them.
  */
 static void
 prepare_populate(Converter *converter)
 {
-	MemoryContext old = MemoryContextSwitchTo(converter->context);
+	MemoryContext old;
 	int			natts = converter->desc->natts;
-	Datum	   *values = palloc0(sizeof(Datum) * natts);
-	bool	   *nulls = palloc(sizeof(bool) * natts);
+	Datum	   *values;
+	bool	   *nulls;
 	Node	   *call;
 
+	MemoryContextReset(converter->populate_context);
+	old = MemoryContextSwitchTo(converter->populate_context);
+	values = palloc0(sizeof(Datum) * natts);
+	nulls = palloc(sizeof(bool) * natts);
 	/* a row of NULLs, which an object's fields take the place of */
 	memset(nulls, true, sizeof(bool) * natts);
 	/* typed by the descriptor, which the function remembers */

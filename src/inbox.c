@@ -70,7 +70,7 @@ static void close_inbox(Inbox *inbox);
 static void store_rows(Inbox *inbox);
 static bool merge_rows(Inbox *inbox, TupleTableSlot *row, TupleTableSlot *next, Datum *values, bool *nulls,
 					   MemoryContext context);
-static void write_rows(const Inbox *inbox, Tuplestorestate *chunk, int nrows);
+static void write_rows(const Inbox *inbox, Tuplestorestate *chunk, int nrows, MemoryContext context);
 static void forget_inboxes(SubTransactionId subxact);
 static void refuse_unstored(SubTransactionId subxact);
 static void transaction_ends(XactEvent event, void *arg);
@@ -385,7 +385,7 @@ store_rows(Inbox *inbox)
 	Datum	   *values = palloc(sizeof(Datum) * inbox->desc->natts);
 	bool	   *nulls = palloc(sizeof(bool) * inbox->desc->natts);
 	ResourceOwner owner = CurrentResourceOwner;
-	MemoryContext context;		/* of what is copied of a chunk's rows */
+	MemoryContext context;		/* of what is made for a chunk */
 	TupleTableSlot *row;
 	TupleTableSlot *next;
 	bool		more;
@@ -418,7 +418,7 @@ store_rows(Inbox *inbox)
 			row = next;
 			next = merged;
 		}
-		write_rows(inbox, chunk, nrows);
+		write_rows(inbox, chunk, nrows, context);
 		tuplestore_end(chunk);
 		MemoryContextReset(context);
 	}
@@ -476,15 +476,17 @@ merge_rows(Inbox *inbox, TupleTableSlot *row, TupleTableSlot *next, Datum *value
 }
 
 /*
- * Writes the chunk's rows, whose keys differ, by one statement.
+ * Writes the chunk's rows, whose keys differ, by one statement, which is made in
+ * the context: SPI's own lasts until the last of any number of chunks.
  */
 static void
-write_rows(const Inbox *inbox, Tuplestorestate *chunk, int nrows)
+write_rows(const Inbox *inbox, Tuplestorestate *chunk, int nrows, MemoryContext context)
 {
+	MemoryContext old = MemoryContextSwitchTo(context);
 	SidecarTable *table = sidecar_open(inbox->entity, RowExclusiveLock, false);
 	SidecarStore store = {
 		.table = table,.columns = inbox->columns,.desc = inbox->desc,
-		.spi_context = CurrentMemoryContext
+		.spi_context = old
 	};
 	Bitmapset  *all = bms_add_range(NULL, 0, inbox->columns.n - 1);
 
@@ -496,6 +498,7 @@ write_rows(const Inbox *inbox, Tuplestorestate *chunk, int nrows)
 					  SPI_OK_INSERT_RETURNING, chunk, nrows);
 	SPI_freetuptable(SPI_tuptable);
 	sidecar_close(table);
+	MemoryContextSwitchTo(old);
 }
 
 /*

@@ -514,9 +514,8 @@ void
 sidecar_run_chunk(const SidecarStore *store, const char *sql, int expected,
 				  Tuplestorestate *chunk, int nrows)
 {
-	/* SPI keeps the list of such relations in whatever context is current */
-	MemoryContext old = MemoryContextSwitchTo(store->spi_context);
 	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
+	MemoryContext caller;
 	int			ret;
 
 	enr->md.name = SIDECAR_CHUNK_NAME;
@@ -525,11 +524,20 @@ sidecar_run_chunk(const SidecarStore *store, const char *sql, int expected,
 	enr->md.enrtype = ENR_NAMED_TUPLESTORE;
 	enr->md.enrtuples = nrows;
 	enr->reldata = chunk;
+	/* SPI keeps the list of such relations in whatever context is current */
+	caller = MemoryContextSwitchTo(store->spi_context);
 	ret = SPI_register_relation(enr);
-	MemoryContextSwitchTo(old);
+	MemoryContextSwitchTo(caller);
 	if (ret != SPI_OK_REL_REGISTER)
 		elog(ERROR, "SPI_register_relation failed: %s", SPI_result_code_string(ret));
 	ret = SPI_execute(sql, false, 0);
+
+	/*
+	 * SPI goes back to its own context, which lasts until the last chunk: the
+	 * memory of all chunks would add up there, of each bad record's failed
+	 * statements above all
+	 */
+	MemoryContextSwitchTo(caller);
 	if (ret != expected)
 		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(ret));
 	/* the name is free for a statement that is run inside the next one */
