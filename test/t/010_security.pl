@@ -145,6 +145,11 @@ foreach my $path ('public, pg_catalog', 'public')
 	}
 }
 
+# of our names he can make functions where he may create, for calls that fit them better
+$node->safe_psql('planted', q(SET ROLE planter; CREATE FUNCTION public.sidecar_missing_companies(integer) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN 'planted'; END $$));
+is($node->safe_psql('planted', 'SELECT * FROM sidecar_missing_companies(5)'), 'planted', 'an integer is no bigint');
+is($node->safe_psql('planted', "SELECT company_unique_id FROM sidecar_missing_companies('5'::bigint) WHERE company_unique_id = 'x'"), '', 'a bigint is');
+
 # installed in front of planted things
 $node->safe_psql('postgres', "CREATE DATABASE late TEMPLATE planted");
 is(($node->psql('late', q(SET client_min_messages = error; DROP EXTENSION sidecar CASCADE; DROP SCHEMA marketing CASCADE;
