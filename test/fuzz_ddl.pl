@@ -14,8 +14,9 @@ use List::Util qw(max min);
 use Time::HiRes qw(sleep time);
 
 my %opt = (seconds => 60, seed => 1, length => 40, shrink => 60);
-GetOptions(\%opt, 'seconds=i', 'seed=i', 'episode=i', 'length=i', 'shrink=i', 'log=s', 'show')
-	or die "usage: fuzz_ddl.pl [--seconds S] [--seed N] [--episode N] [--length STEPS] [--shrink SECONDS] [--show] --log SERVER_LOG\n";
+GetOptions(\%opt, 'seconds=i', 'seed=i', 'episode=i', 'length=i', 'shrink=i', 'show')
+	or die "usage: fuzz_ddl.pl [--seconds S] [--seed N] [--episode N] [--length STEPS] [--shrink SECONDS] [--show]\n";
+my $server_log = $ENV{SERVER_LOG} // die "SERVER_LOG is not set\n";
 
 # Sessions, and who they are.  Whoever has to wait for a lock gives up soon.
 my %role = (super => 'postgres', owner => 'fuzz_owner', other => 'fuzz_owner', writer => 'fuzz_writer');
@@ -216,7 +217,7 @@ sub begin_episode
 	$dbh->disconnect;
 	$admin = connection('fuzz', 'postgres');
 	$admin->do("SET search_path = pg_catalog; SET lock_timeout = '50ms'; SET client_min_messages = error");
-	$log_position = -s $opt{log} || 0;
+	$log_position = -s $server_log || 0;
 	return;
 }
 
@@ -339,7 +340,7 @@ sub take_step
 # What the server itself has to say.
 sub log_fault
 {
-	open my $log, '<', $opt{log} or die "$opt{log}: $!\n";
+	open my $log, '<', $server_log or die "$server_log: $!\n";
 	seek $log, $log_position, 0;
 	local $/;
 	my $new = <$log> // '';
