@@ -886,13 +886,14 @@ SET search_path = pg_catalog, pg_temp
 SET quote_all_identifiers = off
 BEGIN ATOMIC
 SELECT f.n, 0, f.entity, 'foreign key', format('%I on %s', b.foreign_key, f.name_sql),
-       CASE WHEN m.is_bound THEN 'present' WHEN m.obstacle IS NOT NULL THEN 'waiting'
+       CASE WHEN m.is_bound THEN 'present'
+            WHEN m.obstacle IS NOT NULL OR taken.hint IS NOT NULL THEN 'waiting'
             ELSE 'missing' END,
        format('ALTER TABLE %s ADD CONSTRAINT %I FOREIGN KEY (%I) '
               'REFERENCES %s (%I) ON DELETE CASCADE',
               f.name_sql, b.foreign_key, f.key_column, m.name_sql, m.key_column),
        CASE WHEN m.is_bound THEN NULLIF(concat_ws('; ', invalid.hint, disabled.hint), '')
-            ELSE m.obstacle || '; then SELECT sidecar_install()' END,
+            ELSE COALESCE(m.obstacle, taken.hint) || '; then SELECT sidecar_install()' END,
        format('SELECT count(*) FROM %s s WHERE NOT EXISTS (SELECT FROM %s m WHERE m.%I = s.%I)',
               f.name_sql, m.name_sql, m.key_column, f.key_column),
        NULL::regprocedure
@@ -905,11 +906,18 @@ LEFT JOIN LATERAL (
     FROM pg_constraint c
     WHERE c.conrelid = f.relation AND c.confrelid = m.relation AND c.contype = 'f'
       AND c.conparentid = 0 AND NOT c.convalidated
+      -- a column since PostgreSQL 18
+      AND to_jsonb(c) ->> 'conenforced' IS DISTINCT FROM 'false'
     LIMIT 1) invalid ON true
 LEFT JOIN LATERAL (
+    SELECT format('constraint %I of %s has its name and is not it, or is not enforced: drop it',
+                  c.conname, f.name_sql) AS hint
+    FROM pg_constraint c
+    WHERE c.conrelid = f.relation AND c.conname = b.foreign_key) taken ON true
+LEFT JOIN LATERAL (
     -- DISABLE TRIGGER ALL takes the key's own triggers too, on either table
-    SELECT string_agg(DISTINCT format('its triggers are disabled: ALTER TABLE %s ENABLE TRIGGER ALL',
-                                      g.tgrelid::regclass), '; ') AS hint
+    SELECT string_agg(DISTINCT format('its triggers are disabled: ALTER TABLE %s ENABLE TRIGGER ALL '
+                                      'enables them, and all others', g.tgrelid::regclass), '; ') AS hint
     FROM pg_constraint c
     JOIN pg_trigger g ON g.tgconstraint = c.oid AND g.tgenabled NOT IN ('O', 'A')
     WHERE c.conrelid = f.relation AND c.confrelid = m.relation AND c.contype = 'f'
@@ -1217,6 +1225,7 @@ AS $plpgsql$
 DECLARE
     kinds text;
     o record;
+    is_there boolean;
     home text := (SELECT extnamespace::regnamespace FROM pg_extension WHERE extname = 'sidecar');
 BEGIN
     EXECUTE format('SELECT %s.sidecar_lock_tables()', home);
@@ -1230,15 +1239,19 @@ BEGIN
             outcome := CASE o.state WHEN 'waiting' THEN 'waiting' ELSE 'present' END;
             hint := o.hint;
             IF o.state = 'refused' THEN
+                -- by the catalog: a name is only resolved for who may use its schema
+                is_there := EXISTS (
+                    SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                    WHERE format('%I.%I', n.nspname, c.relname) = o.object);
                 RAISE EXCEPTION USING
                     ERRCODE = 'wrong_object_type',
-                    MESSAGE = CASE WHEN to_regclass(o.object) IS NULL
-                                   THEN format('there is no %s, and another table cannot serve', o.object)
-                                   ELSE format('%s cannot serve as a sidecar table', o.object) END,
+                    MESSAGE = CASE WHEN is_there
+                                   THEN format('%s cannot serve as a sidecar table', o.object)
+                                   ELSE format('there is no %s, and another table cannot serve',
+                                               o.object) END,
                     DETAIL = rtrim(o.hint, '.') || '.',
-                    HINT = CASE WHEN to_regclass(o.object) IS NULL
-                                THEN 'Mend that, then try again. Nothing was changed.'
-                                ELSE 'Rename it or change it, then try again. Nothing was changed.' END;
+                    HINT = CASE WHEN is_there THEN 'Rename it or change it' ELSE 'Mend that' END
+                           || ', then try again. Nothing was changed.';
             ELSIF o.state = 'waiting' AND o.kind IN ('schema', 'table') THEN
                 RAISE WARNING '% is not touched', o.object
                     USING HINT = upper(left(o.hint, 1)) || substr(o.hint, 2);

@@ -227,6 +227,15 @@ SELECT object, outcome FROM sidecar_install() WHERE outcome <> 'present';
 
 DROP VIEW wrong, locks;
 DROP FUNCTION like_it;
+-- the name of the foreign key, which something else has
+BEGIN;
+ALTER TABLE marketing.company_sidecar DROP CONSTRAINT fk_company_sidecar_company,
+    ADD CONSTRAINT fk_company_sidecar_company CHECK (company_unique_id <> '');
+SELECT unnest(to_do) AS to_do FROM sidecar_status() WHERE entity = 'company';
+SELECT object, outcome FROM sidecar_install() WHERE outcome <> 'present';
+ALTER TABLE marketing.company_sidecar DROP CONSTRAINT fk_company_sidecar_company;
+SELECT object, outcome FROM sidecar_install() WHERE outcome <> 'present';
+ROLLBACK;
 -- a foreign key whose triggers are off, on either side, and parked records that
 -- have no table
 ALTER TABLE marketing.company_sidecar DISABLE TRIGGER ALL;

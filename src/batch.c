@@ -18,8 +18,9 @@
  * the end (reject.c).  Any other error ends the call.
  *
  * Memory: "sidecar chunk" has what is made of a chunk, and is reset for the
- * next; "sidecar attempt", below it, what one write leaves behind; outcomes and
- * errors are in the context of the call.
+ * next; "sidecar attempt", below it, what one write leaves behind; "sidecar
+ * conversion" what the conversion remembers from one record to the next;
+ * outcomes and errors are in the context of the call.
  *
  *-------------------------------------------------------------------------
  */

@@ -146,9 +146,11 @@ read_rejects(Relation rejects, bool all, Datum max_rows, int *nrecords)
 	/*
 	 * What others are at is passed over, and what would then come before an
 	 * older record of its key.  Nor may a row that is not as we have written
-	 * it stop the others.  One pass over the keys in order, with nothing that
-	 * is joined: a table that has just been filled has no statistics, and the
-	 * planner would compare everything with everything.
+	 * it stop the others.  Up to the last of mine each number stands once
+	 * among mine and once among all, or it is another's.  One pass over the
+	 * keys in order, with nothing that is joined or looked up: the planner
+	 * would compare everything with everything where a table has just been
+	 * filled, or where what is to be hashed is larger than work_mem.
 	 */
 	sql = psprintf("WITH mine AS MATERIALIZED ("
 				   "SELECT * FROM %s r "
@@ -156,7 +158,7 @@ read_rejects(Relation rejects, bool all, Datum max_rows, int *nrecords)
 				   "AND r.reject_id IS NOT NULL AND r.record IS NOT NULL "
 				   "AND r.on_conflict OPERATOR(pg_catalog.=) ANY ($3) AND r.rejected_at IS NOT NULL "
 				   "ORDER BY r.reject_id LIMIT $1 FOR UPDATE SKIP LOCKED), "
-				   "mine_and_older AS ("
+				   "mine_and_all AS ("
 				   "SELECT m.reject_id, CAST(m.entity AS pg_catalog.text) AS entity, m.unique_id, m.record, "
 				   "CAST(m.on_conflict AS pg_catalog.text) AS on_conflict, "
 				   "CAST(m.rejected_at AS pg_catalog.timestamptz) AS rejected_at, true AS is_mine "
@@ -165,14 +167,14 @@ read_rejects(Relation rejects, bool all, Datum max_rows, int *nrecords)
 				   "SELECT o.reject_id, CAST(o.entity AS pg_catalog.text), o.unique_id, NULL, NULL, NULL, false "
 				   "FROM %s o "
 				   "WHERE o.entity OPERATOR(pg_catalog.=) ANY ($2) "
-				   "AND o.reject_id OPERATOR(pg_catalog.<) (SELECT pg_catalog.max(x.reject_id) FROM mine x) "
-				   "AND NOT o.reject_id OPERATOR(pg_catalog.=) ANY (SELECT x.reject_id FROM mine x) "
+				   "AND o.reject_id OPERATOR(pg_catalog.<=) (SELECT pg_catalog.max(x.reject_id) FROM mine x) "
 				   "AND o.record IS NOT NULL "
 				   "AND o.on_conflict OPERATOR(pg_catalog.=) ANY ($3) AND o.rejected_at IS NOT NULL), "
 				   "in_turn AS ("
-				   "SELECT a.*, pg_catalog.bool_and(a.is_mine) OVER ("
-				   "PARTITION BY a.entity, a.unique_id ORDER BY a.reject_id) AS is_next "
-				   "FROM mine_and_older a) "
+				   "SELECT a.*, pg_catalog.count(*) FILTER (WHERE a.is_mine) OVER so_far OPERATOR(pg_catalog.=) "
+				   "pg_catalog.count(*) FILTER (WHERE NOT a.is_mine) OVER so_far AS is_next "
+				   "FROM mine_and_all a "
+				   "WINDOW so_far AS (PARTITION BY a.entity, a.unique_id ORDER BY a.reject_id)) "
 				   "SELECT t.reject_id, t.entity, t.record, t.on_conflict, t.rejected_at "
 				   "FROM in_turn t WHERE t.is_mine AND (t.is_next OR t.unique_id IS NULL) "
 				   "ORDER BY t.reject_id",

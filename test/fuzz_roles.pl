@@ -21,12 +21,16 @@ use Getopt::Long;
 use List::Util qw(any max min);
 use Time::HiRes qw(time sleep);
 
-my ($seed, $seconds, $without, $ignore) = (time % 100000, 60, '^$', '^$');
+my ($seed, $seconds, $without, $ignore) = (1, 60, '^$', '^$');
 GetOptions('seed=i' => \$seed, 'seconds=f' => \$seconds, 'without=s' => \$without, 'ignore=s' => \$ignore)
-	or die "usage: $0 [--seed N] [--seconds S] [--without REGEX] [--ignore REGEX]\n";
+	&& !@ARGV or die "usage: $0 [--seed N] [--seconds S] [--without REGEX] [--ignore REGEX]\n";
 $| = 1;
 my ($top, $super) = ("$FindBin::RealBin/..", $ENV{PGUSER} // 'postgres');
 my ($tests, $faults, %count) = (0, 0, map { $_ => 0 } qw(actions denied allowed));
+
+# What PostgreSQL says in plain SQL, too: two sessions that alter one thing, and a
+# trigger that alters the key of the master whose row is about to be looked for
+my $not_ours = qr/tuple concurrently|cache lookup failed for constraint/;
 
 sub pick { return $_[ int rand @_ ] }
 sub chance { return rand() < $_[0] }
@@ -143,6 +147,7 @@ sub new_world
 	must($postgres, "GRANT CREATE ON DATABASE $db TO fuzz_squatter") if $mode eq 'early';
 	my $w = { db => $db, mode => $mode, ext => $template eq 'empty' ? 'public' : $template, god => god($db), sessions => {}, open => {}, acted => {} };
 	$w->{oids} = { map { $_ => $w->{god}->selectrow_array("SELECT to_regclass('$_')::oid") } keys %guarded };
+	$w->{memberships} = memberships($w->{god});
 	guard($w);
 	return $w;
 }
@@ -210,9 +215,9 @@ sub step
 	return [ 'lost', "$name lost its connection: $r->{error}" ] unless $state;
 	$w->{open}{$name} = $state >= 3 ? $state : 0;
 
-	return [ 'internal error', $r->{error} ] if $r->{state} =~ /^XX/ && $r->{error} !~ /tuple concurrently/;
+	return [ 'internal error', $r->{error} ] if $r->{state} =~ /^XX/ && $r->{error} !~ $not_ours;
 	return [ 'slow', $r->{error} ] if $r->{state} eq '57014';
-	return [ 'leak', $r->{text} ] if $r->{text} =~ /file leak|was not closed|leaked/;
+	return [ 'leak', $r->{text} ] if $r->{text} =~ /\bleak: |was not closed|still referenced/;
 	while ($r->{text} =~ /TRIP (\w+) (\w+) (\w+) (\w+)/g)
 	{
 		return [ 'tripwire', "what $2 planted ($1) ran as $3" ] unless may_trip($w, $s, $1, $2, $3, $4);
@@ -257,7 +262,6 @@ sub memberships
 	my ($dbh) = @_;
 	return scalar $dbh->selectrow_array(q(SELECT md5(string_agg(concat(r.oid, rolsuper, rolcreaterole, rolcreatedb, rolbypassrls, rolreplication, (SELECT array_agg(roleid ORDER BY roleid) FROM pg_auth_members WHERE member = r.oid)), ' ' ORDER BY r.oid)) FROM pg_roles r));
 }
-my $memberships;
 
 sub check
 {
@@ -272,7 +276,7 @@ sub check
 			unless any { $w->{acted}{$_} } @may;
 	}
 	$w->{acted} = {};
-	return [ 'escalation', 'a role is another than it was' ] if memberships($w->{god}) ne $memberships;
+	return [ 'escalation', 'a role is another than it was' ] if memberships($w->{god}) ne $w->{memberships};
 	return if $w->{mode} ne 'strangers';
 	foreach my $probe ([ 'writer', "SELECT $w->{ext}.sidecar_upsert_company('probe'::pg_catalog.text, clay_tags => ARRAY[pg_catalog.clock_timestamp()::pg_catalog.text])" ], [ 'reader', "SELECT count(*) FROM $w->{ext}.sidecar_coverage()" ])
 	{
@@ -306,6 +310,7 @@ sub plain_call    # with arguments that are right
 	my $f = $functions{$name};
 	return "CREATE TEMP TABLE mine (updated_at timestamp); CREATE TRIGGER mine BEFORE UPDATE ON mine FOR EACH ROW EXECUTE FUNCTION ext.$name()" if $name =~ /^update_/;
 	return "CREATE TEMP VIEW mine AS SELECT ''::text AS company_unique_id; CREATE TRIGGER mine AFTER INSERT ON mine FOR EACH STATEMENT EXECUTE FUNCTION ext.$name()" if $f->{trigger};
+	return "SELECT * FROM ext.$name('a', 'b', 'SELECT 1', NULL)" if $name eq 'sidecar_make';
 	my %plain = (text => $name =~ /person/ ? 'p1' : 'c1', jsonb => $name =~ /people/ ? '{"person_unique_id": "p1"}' : '{"company_unique_id": "c1"}', int2 => 1, oid => 1259, regclass => 'pg_class', regprocedure => 'now()');
 	return "SELECT * FROM ext.$name(" . join(', ', map { "'$plain{$_}'::$_" } @{ $f->{types} }[ 0 .. $#{ $f->{types} } - $f->{defaults} ]) . ')';
 }
@@ -323,7 +328,7 @@ sub test_table
 		run_sql($dbh, 'BEGIN');
 		my $state = run_sql($dbh, $sql)->{state};
 		run_sql($dbh, 'ROLLBACK');
-		return $state eq '42501' ? 'no' : $state =~ /^(XX|57)/ ? $state : 'yes';
+		return $state eq '42501' ? 'no' : $state eq '00000' ? 'yes' : $state;
 	};
 	shift @lines;
 	foreach my $line (@lines)
@@ -388,7 +393,7 @@ sub value
 	my ($type) = @_;
 	return "NULL::pg_catalog.$type" if chance(0.08);
 	my $value = pick(@{ $values{$type} // ['0'] });
-	$value = pick(grep { $_ } values %{ $w->{oids} }) if $value eq 'OID';
+	$value = pick(grep { $_ } map { $w->{oids}{$_} } sort keys %{ $w->{oids} }) if $value eq 'OID';
 	return "'" . $value =~ s/'/''/gr . "'::pg_catalog.$type";
 }
 
@@ -666,7 +671,11 @@ sub minimise
 	my ($mode, $steps, $fault) = @_;
 	my ($n, $until) = (2, time + 90);
 	my $again = replay($mode, $steps);
-	return print "# the steps alone do not bring it again\n" && $steps unless $again && $again->[0] eq $fault->[0];
+	unless ($again && $again->[0] eq $fault->[0])
+	{
+		print "# the steps alone do not bring it again\n";
+		return $steps;
+	}
 	while (@$steps > 1 && time < $until)
 	{
 		my $size = max(1, int(@$steps / $n));
@@ -703,7 +712,6 @@ my $start = time;
 print "# seed $seed\n";
 make_templates();
 learn_functions();
-$memberships = memberships(god('postgres'));
 test_table();
 my @order = qw(owner strangers owner people early);
 my ($fault, $mode, $steps, $round);
@@ -728,5 +736,6 @@ foreach my $oracle ('lost', 'internal error', 'slow', 'leak', 'broken SQL', 'tri
 {
 	result(!$fault || $fault->[0] ne $oracle, "$round rounds: $oracle" . ($fault && $fault->[0] eq $oracle ? ": $fault->[1]" =~ s/\n.*//sr : ''));
 }
+result($count{allowed} > 0 && $count{denied} > 0, 'something was allowed, and something denied');
 printf "1..%d\nroles: %d actions in %d seconds, %d denied, %d allowed, %d faults\n", $tests, $count{actions}, $took, $count{denied}, $count{allowed}, $faults;
 exit($faults ? 1 : 0);

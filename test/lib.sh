@@ -97,8 +97,8 @@ build_asserted() {
 	(
 		cd "$work/asserting"
 		"${ordinary[@]}" "$1/configure" -q --prefix=/opt/pgsql --enable-cassert --enable-debug --enable-tap-tests --with-libxml \
-			--without-icu --without-readline --without-zlib CFLAGS="-O1 -g -DRELCACHE_FORCE_RELEASE" || exit
-		for part in . contrib/amcheck contrib/file_fdw; do
+			--with-icu --without-readline --without-zlib CFLAGS="-O1 -g -DRELCACHE_FORCE_RELEASE" || exit
+		for part in . contrib/amcheck contrib/file_fdw contrib/spi; do
 			"${ordinary[@]}" "${make[@]}" -C "$part" -j "$(nproc)" all && "${ordinary[@]}" "${make[@]}" -C "$part" install || exit
 		done
 		tar -C dest/opt/pgsql -czf "$work/asserting.tgz" .
@@ -106,28 +106,29 @@ build_asserted() {
 }
 
 # get_asserted: Debian's PostgreSQL, built with assertions, to $work/asserted.
-# It is kept in .cache until somebody removes it there: by its version, and by
-# that of the server that the machine has, if the archive had another.
+# It is kept in .cache until somebody removes it there: by its version, by that
+# of the server that the machine has, if the archive had another, and by how it
+# was built.
 get_asserted() {
-	local source release installed version kept
-	release=$(. /etc/os-release && echo "$VERSION_CODENAME")
-	installed=$(dpkg-query -W -f '${Version}' "postgresql-$PG_MAJOR")
-	kept=$top/.cache/asserted-$installed-$release.tgz
+	local source how version kept
+	# kept_as VERSION: the name of what is built of it
+	kept_as() { echo "$top/.cache/asserted-$1-$how.tgz"; }
+	how=$(. /etc/os-release && echo "$VERSION_CODENAME")-$(dpkg --print-architecture)-$(declare -f build_asserted | md5sum | cut -c 1-8)
+	kept=$(kept_as "$(dpkg-query -W -f '${Version}' "postgresql-$PG_MAJOR")")
 	if [ ! -e "$kept" ]; then
 		[ -d "$work/source" ] || fetch_source "postgresql-$PG_MAJOR"
 		source=$(find "$work/source" -maxdepth 1 -type d -name "postgresql-$PG_MAJOR-*")
 		version=$(dpkg-parsechangelog -l "$source/debian/changelog" -S Version)
-		kept=$top/.cache/asserted-$version-$release.tgz
-		if [ ! -e "$kept" ]; then
+		if [ ! -e "$(kept_as "$version")" ]; then
 			say "building PostgreSQL $version with assertions"
 			build_asserted "$source"
-			{ mkdir -p "$top/.cache" && cp "$work/asserting.tgz" "$kept.$$" && mv "$kept.$$" "$kept"; } 2>/dev/null || {
-				say "it is not kept: ${kept%/*} cannot be written"
+			{ mkdir -p "$top/.cache" && cp "$work/asserting.tgz" "$kept.$$" && mv "$kept.$$" "$(kept_as "$version")"; } 2>/dev/null || {
+				say "it is not kept: $top/.cache cannot be written"
 				rm -f "$kept.$$"
 				kept=$work/asserting.tgz
 			}
 		fi
-		[ "$version" = "$installed" ] || ln -sf "${kept##*/}" "$top/.cache/asserted-$installed-$release.tgz" 2>/dev/null || true
+		[ -e "$kept" ] || ln -sf "$(basename "$(kept_as "$version")")" "$kept" 2>/dev/null || kept=$(kept_as "$version")
 	fi
 	say "PostgreSQL with assertions from $(readlink -f "$kept")"
 	mkdir "$work/asserted"
@@ -157,7 +158,7 @@ sandbox() {
 
 	PG_MAJOR=$(pg_major)
 	[ "$(id -u)" != 0 ] || ordinary=(setpriv --reuid=nobody --regid=nogroup --clear-groups)
-	[ -z "${asserted:-}" ] || packages+=(bison dpkg-dev flex libipc-run-perl libxml2-dev perl pkgconf)
+	[ -z "${asserted:-}" ] || packages+=(bison dpkg-dev flex libicu-dev libipc-run-perl libxml2-dev perl pkgconf)
 	need_packages gcc make "postgresql-$PG_MAJOR" "postgresql-server-dev-$PG_MAJOR" "${packages[@]//PG_MAJOR/$PG_MAJOR}"
 	work=$(mktemp -d "${TMPDIR:-/tmp}/sidecar.XXXXXX")
 	chmod 755 "$work"

@@ -95,5 +95,20 @@ is(made('killed'), '1|t|2|0|0', 'kill -9 in the middle of sidecar_install(): not
 $node->safe_psql('killed', 'SELECT sidecar_install()');
 is(made('killed'), $whole, 'and it can be made');
 
+# A foreign key that PostgreSQL does not look after is no binding, and none is
+# made over it
+SKIP:
+{
+	skip 'PostgreSQL 18 has such keys', 2 if $node->pg_version < 18;
+	$node->safe_psql('postgres', "CREATE DATABASE unenforced");
+	$node->safe_psql('unenforced', "SET client_min_messages = error; $masters CREATE EXTENSION sidecar;
+		ALTER TABLE marketing.company_sidecar ALTER CONSTRAINT fk_company_sidecar_company NOT ENFORCED;");
+	is($node->safe_psql('unenforced', q(SELECT object, outcome, hint FROM sidecar_install() WHERE outcome <> 'present')),
+		'foreign key fk_company_sidecar_company on marketing.company_sidecar|waiting|constraint fk_company_sidecar_company of marketing.company_sidecar'
+		. ' has its name and is not it, or is not enforced: drop it; then SELECT sidecar_install()', 'a foreign key that is not enforced is told of');
+	is($node->safe_psql('unenforced', q(ALTER TABLE marketing.company_sidecar DROP CONSTRAINT fk_company_sidecar_company;
+		SELECT outcome FROM sidecar_install() WHERE outcome <> 'present')), 'created', 'and made anew when it has gone');
+}
+
 $node->stop;
 done_testing();
