@@ -161,7 +161,7 @@ sub make_template
 			depth int = COALESCE(NULLIF(current_setting('fuzz.depth', true), ''), '0');
 			times int = COALESCE(NULLIF(current_setting('fuzz.times', true), ''), '0');
 		BEGIN
-			IF depth < 2 AND times < 50 THEN
+			IF depth < 2 AND times < 10 THEN
 				PERFORM set_config('fuzz.depth', (depth + 1)::text, false), set_config('fuzz.times', (times + 1)::text, false);
 				BEGIN
 					EXECUTE statement;
