@@ -197,6 +197,7 @@ typedef struct SidecarStore
 	SidecarColumns columns;
 	TupleDesc	desc;			/* of a chunk: columns, position, time given */
 	bool		look_for_masters;	/* this role may read them */
+	bool		keep;			/* what is stored stays, whatever the rule */
 	MemoryContext spi_context;	/* of the caller's connection to SPI */
 } SidecarStore;
 
@@ -248,6 +249,7 @@ extern Relation sidecar_open_rejects(LOCKMODE lockmode);
 
 /* in record.c */
 extern SidecarRule sidecar_rule(const text *on_conflict);
+extern bool sidecar_find_rule(const char *name, SidecarRule *rule);
 extern const char *sidecar_rule_name(SidecarRule rule);
 extern const char *sidecar_outcome_name(SidecarOutcome outcome);
 extern SidecarColumn *sidecar_describe_column(Form_pg_attribute att);

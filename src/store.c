@@ -371,6 +371,8 @@ sidecar_write_rows(const SidecarStore *store, SidecarRule rule, SidecarRow **row
 	SidecarRow **left = palloc(sizeof(SidecarRow *) * nrows);
 	int			nleft = 0;
 
+	if (store->keep)
+		return write_chunk(store, SIDECAR_IF_NEW, rule, rows, nrows);
 	if (sidecar_returns_xmax(store->table))
 		return write_chunk(store, SIDECAR_BY_RULE, rule, rows, nrows);
 	/* in this order, so that a row that is new is told from an updated one */
