@@ -49,6 +49,7 @@ static bool may_look_for(Oid master, AttrNumber key);
 static int	compare_records(const void *a, const void *b);
 static void store_merged(Batch *batch, Record **records, int nrecords);
 static int	merge_key(const Batch *batch, Record **records, int nrecords, Record **wholes);
+static bool can_merge(const Batch *batch, const Record *a, const Record *b);
 static void merge_row(SidecarRow *whole, const SidecarRow *row);
 static void store_converted(Batch *batch, Record **records, int nrecords);
 static int	first_round(Record **records, int nrecords, Record **round);
@@ -234,6 +235,7 @@ sidecar_begin_batch(const SidecarEntity *entity, MemoryContext answers)
 	sidecar_require_master(store->table);
 	describe_columns(batch, entity);
 	store->desc = sidecar_chunk_desc(&store->columns);
+	store->look_for_masters = may_look_for(store->table->binding->master, store->table->binding->master_key);
 	sidecar_begin_conversion(&batch->converter, store->table, store);
 	batch->converter.context = answers;
 	return batch;
@@ -246,13 +248,9 @@ sidecar_begin_batch(const SidecarEntity *entity, MemoryContext answers)
 void
 sidecar_store_chunk(Batch *batch, Record **records, int nrecords)
 {
-	const SidecarBinding *binding = batch->store.table->binding;
-
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	batch->store.spi_context = CurrentMemoryContext;
-	/* each time: between an inbox's rows the role may have changed */
-	batch->store.look_for_masters = may_look_for(binding->master, binding->master_key);
 	MemoryContextSwitchTo(batch->chunk);
 	sidecar_convert_records(&batch->converter, records, nrecords);
 	if (batch->merging)
@@ -369,10 +367,11 @@ sidecar_record_key(JsonbValue *json, const char *key)
 }
 
 /*
- * Stores converted records, those of one key as one: of each column the last
- * value that is given, which is what "overwrite" makes of them one by one; or,
- * where stored rows are kept, the first record.  A file may have any number of
- * rows of a key, which would be a write, and a dead row, each.
+ * Stores converted records, those of one key as one if that comes to the same:
+ * of each column the last value that is given, which is what "overwrite" makes
+ * of them one by one; or the first record, where stored rows are kept.  A file
+ * may have any number of rows of a key, which would be a write, and a dead row
+ * that the next one has to pass, each.
  *
  * Should that one be rejected, they are stored one by one after all: a bad
  * record does not cost the others.
@@ -412,16 +411,16 @@ store_merged(Batch *batch, Record **records, int nrecords)
 }
 
 /*
- * Merges records of one key, if their rule is one that lets them; else each
- * stays what it is.  Puts what is to be stored into wholes, and returns how many
- * that are.
+ * Merges records of one key, if their rule lets them; else each stays what it
+ * is.  Puts what is to be stored into wholes, and returns how many that are.
  */
 static int
 merge_key(const Batch *batch, Record **records, int nrecords, Record **wholes)
 {
-	SidecarRow *row = NULL;
 	int			nwholes = 0;
 	bool		can = true;
+	Record	   *whole;
+	Size		n = batch->store.columns.n;
 
 	for (int i = 0; i < nrecords; i++)
 	{
@@ -429,35 +428,42 @@ merge_key(const Batch *batch, Record **records, int nrecords, Record **wholes)
 		if (records[i]->outcome != SIDECAR_PENDING)
 			continue;
 		wholes[nwholes++] = records[i];
-		if (records[i]->rule != SIDECAR_OVERWRITE && !batch->store.keep)
-			can = false;
+		can = can && can_merge(batch, wholes[0], records[i]);
 	}
 	if (!can || nwholes < 2)
 		return nwholes;
 
+	/* each one's own row stays as it is: it may have to be stored alone */
+	whole = palloc(sizeof(Record));
+	*whole = *wholes[0];
+	whole->row.values = memcpy(palloc(sizeof(Datum) * n), whole->row.values, sizeof(Datum) * n);
+	whole->row.nulls = memcpy(palloc(sizeof(bool) * n), whole->row.nulls, sizeof(bool) * n);
+	whole->row.given = bms_copy(whole->row.given);
 	for (int i = 0; i < nwholes; i++)
 	{
-		Record	   *record = wholes[i];
-
-		if (i == 0)
-		{
-			Size		n = batch->store.columns.n;
-
-			record->whole = palloc(sizeof(Record));
-			*record->whole = *record;
-			/* its own row stays as it is: it may have to be stored alone */
-			row = &record->whole->row;
-			row->values = memcpy(palloc(sizeof(Datum) * n), record->row.values, sizeof(Datum) * n);
-			row->nulls = memcpy(palloc(sizeof(bool) * n), record->row.nulls, sizeof(bool) * n);
-			row->given = bms_copy(record->row.given);
-			continue;
-		}
-		record->whole = wholes[0]->whole;
 		if (!batch->store.keep)
-			merge_row(row, &record->row);
+			merge_row(&whole->row, &wholes[i]->row);
+		wholes[i]->whole = whole;
 	}
-	wholes[0] = wholes[0]->whole;
+	wholes[0] = whole;
 	return 1;
+}
+
+/*
+ * True if either both of these, which have one key, may change a stored row or
+ * neither may, and the second may change what the first has stored.
+ */
+static bool
+can_merge(const Batch *batch, const Record *a, const Record *b)
+{
+	int			time = batch->store.columns.time;
+
+	if (batch->store.keep)
+		return true;
+	return a->rule == b->rule &&
+		(a->rule == SIDECAR_OVERWRITE ||
+		 (a->rule == SIDECAR_NEWEST &&
+		  DatumGetTimestampTz(a->row.values[time]) == DatumGetTimestampTz(b->row.values[time])));
 }
 
 static void

@@ -86,6 +86,7 @@ typedef struct Inbox
 	MemoryContext context;		/* of all this */
 	MemoryContext answers;		/* of what is wrong with a chunk's records */
 	ResourceOwner owner;		/* of the tables and files: the statement's */
+	Oid			role;			/* whose rows these are */
 	const SidecarEntity *entity;
 	const char *name;			/* of the foreign table */
 	Batch	   *batch;
@@ -121,6 +122,7 @@ static void learn_columns(Inbox *inbox, Relation rel);
 static bool asks_for(const ModifyTable *plan, Relation rel, const char *column);
 static TupleTableSlot *insert_row(EState *estate, ResultRelInfo *target, TupleTableSlot *slot,
 								  TupleTableSlot *plan_slot);
+static void require_same_role(const Inbox *inbox);
 static void read_row(const Inbox *inbox, TupleTableSlot *slot, Record *record);
 static void read_rule(Record *record, const char *name);
 static int64 copy_line(void);
@@ -186,7 +188,7 @@ sidecar_fdw_handler(PG_FUNCTION_ARGS)
  * sidecar_fdw_validator(options, catalog) RETURNS void
  *
  * A foreign table has the option "entity", which names one; nothing else has
- * any.  Errors: HV00D, HV00B, 22023.
+ * any.  Errors: HV00D, HV00J, 22023.
  */
 Datum
 sidecar_fdw_validator(PG_FUNCTION_ARGS)
@@ -272,6 +274,7 @@ begin_insert(ModifyTableState *mtstate, ResultRelInfo *target)
 	inbox->context = context;
 	inbox->answers = AllocSetContextCreate(context, "sidecar answers", ALLOCSET_DEFAULT_SIZES);
 	inbox->owner = CurrentResourceOwner;
+	inbox->role = GetUserId();
 	inbox->entity = inbox_entity(rel);
 	inbox->name = pstrdup(RelationGetRelationName(rel));
 	inbox->batch = sidecar_begin_batch(inbox->entity, inbox->answers);
@@ -298,7 +301,7 @@ begin_insert(ModifyTableState *mtstate, ResultRelInfo *target)
 }
 
 /*
- * What the foreign table's rows are about.  Error: it does not say (HV00B).
+ * What the foreign table's rows are about.  Error: it does not say (HV00J).
  */
 static const SidecarEntity *
 inbox_entity(Relation rel)
@@ -402,6 +405,7 @@ insert_row(EState *estate, ResultRelInfo *target, TupleTableSlot *slot, TupleTab
 	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
 	Record		record = {0};
 
+	require_same_role(inbox);
 	record.position = inbox->nrecords++;
 	record.line = copy_line();
 	read_row(inbox, slot, &record);
@@ -415,6 +419,20 @@ insert_row(EState *estate, ResultRelInfo *target, TupleTableSlot *slot, TupleTab
 		put_outcome(inbox, slot, record.outcome);
 	MemoryContextSwitchTo(old);
 	return slot;
+}
+
+/*
+ * Raises 55000 if this is another role than that whose statement it was: what
+ * one may store the other may not, perhaps.
+ */
+static void
+require_same_role(const Inbox *inbox)
+{
+	if (GetUserId() != inbox->role)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("rows for \"%s\" cannot be stored", inbox->name),
+				 errdetail("The role has changed while the statement was running.")));
 }
 
 /*
@@ -627,6 +645,7 @@ end_insert(EState *estate, ResultRelInfo *target)
 	if (inbox == NULL)
 		return;
 	target->ri_FdwState = NULL;
+	require_same_role(inbox);
 	old = MemoryContextSwitchTo(inbox->context);
 	CurrentResourceOwner = inbox->owner;
 	store_kept(inbox);
