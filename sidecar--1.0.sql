@@ -145,13 +145,16 @@ LANGUAGE C STRICT;
 COMMENT ON FUNCTION @extschema@.sidecar_fdw_handler() IS
 'what the foreign-data wrapper sidecar does: rows that are inserted are stored as a batch is';
 
-CREATE FUNCTION @extschema@.sidecar_fdw_validator(text[], oid)
+CREATE FUNCTION @extschema@.sidecar_fdw_validator(options text[], catalog oid)
 RETURNS void
 AS 'MODULE_PATHNAME', 'sidecar_fdw_validator'
 LANGUAGE C STRICT;
 
 COMMENT ON FUNCTION @extschema@.sidecar_fdw_validator(text[], oid) IS
 'options of the foreign-data wrapper sidecar: a foreign table has entity, company or people';
+
+REVOKE EXECUTE ON FUNCTION @extschema@.sidecar_fdw_handler(),
+                           @extschema@.sidecar_fdw_validator(text[], oid) FROM PUBLIC;
 
 CREATE FOREIGN DATA WRAPPER sidecar
 HANDLER @extschema@.sidecar_fdw_handler VALIDATOR @extschema@.sidecar_fdw_validator;
