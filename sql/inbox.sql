@@ -80,7 +80,7 @@ RESET sidecar.inbox_rejects;
 
 -- each row has its rule; blank is none
 INSERT INTO sidecar_company_inbox (company_unique_id, ein_number, last_enriched_at, on_conflict) VALUES
-    ('c1', 'newer', '2099-01-01', NULL), ('c1', 'older', '2026-01-01', 'newest'), ('c2', 'blank', NULL, ' '),
+    ('c1', 'newer', now() + interval '1 hour', NULL), ('c1', 'older', '2026-01-01', 'newest'), ('c2', 'blank', NULL, ' '),
     ('c3', 'filled', NULL, 'fill'), ('c3', 'not filled', NULL, 'fill'), ('c4', 'x', NULL, 'Newest');
 SELECT id, ein FROM c WHERE id <= 'c4';
 SELECT * FROM rejects;

@@ -221,7 +221,7 @@ sidecar_store_records(const SidecarEntity *entity, Record *records, int nrecords
  *
  * What is wrong with a record is told in the context "answers".
  */
-Batch *
+Batch	   *
 sidecar_begin_batch(const SidecarEntity *entity, MemoryContext answers)
 {
 	Batch	   *batch = palloc0(sizeof(Batch));
@@ -345,7 +345,7 @@ compare_records(const void *a, const void *b)
 /*
  * The record's key as text, or NULL if there is none that could be one.
  */
-char *
+char	   *
 sidecar_record_key(JsonbValue *json, const char *key)
 {
 	JsonbValue	value;

@@ -60,8 +60,7 @@ typedef struct Batch
 	Converter	converter;
 	Bitmapset  *defaulted;		/* which of the columns have a default */
 	bool		merging;		/* records of one key may become one */
-	MemoryContext answers;		/* of what is wrong with records: the
-								 * caller's */
+	MemoryContext answers;		/* of what is wrong with records: the caller's */
 	MemoryContext chunk;		/* of what is made of a chunk */
 	bool		write_first;	/* looking up found nothing, of late */
 } Batch;

@@ -95,7 +95,8 @@ typedef struct Inbox
 	AttrNumber	rule;			/* the column for it, or InvalidAttrNumber */
 	AttrNumber	outcome;		/* the column, likewise */
 	bool		row_by_row;		/* the outcome is asked for */
-	TupleTableSlot *slot;		/* of kept records */
+	TupleTableSlot *kept;		/* a record that is about to be kept */
+	TupleTableSlot *got;		/* one that was, as the sort gives it */
 	Tuplesortstate *records;	/* by key, those of one key by position */
 	int64		nrecords;
 	Tuplesortstate *rejects;	/* by position; NULL: there is none yet */
@@ -263,6 +264,7 @@ static void
 begin_insert(ModifyTableState *mtstate, ResultRelInfo *target)
 {
 	Relation	rel = target->ri_RelationDesc;
+
 	/* COPY has none */
 	ModifyTable *plan = (ModifyTable *) mtstate->ps.plan;
 	MemoryContext context = AllocSetContextCreate(mtstate->ps.state->es_query_cxt, "sidecar inbox",
@@ -294,7 +296,8 @@ begin_insert(ModifyTableState *mtstate, ResultRelInfo *target)
 	TupleDescInitEntry(desc, KEPT_RECORD + 1, NULL, JSONBOID, -1, 0);
 	TupleDescInitEntry(desc, KEPT_SQLSTATE + 1, NULL, INT4OID, -1, 0);
 	TupleDescInitEntry(desc, KEPT_ERROR + 1, NULL, TEXTOID, -1, 0);
-	inbox->slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
+	inbox->kept = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
+	inbox->got = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
 	inbox->records = begin_sort(inbox, true);
 	target->ri_FdwState = inbox;
 	MemoryContextSwitchTo(old);
@@ -401,6 +404,7 @@ static TupleTableSlot *
 insert_row(EState *estate, ResultRelInfo *target, TupleTableSlot *slot, TupleTableSlot *plan_slot)
 {
 	Inbox	   *inbox = target->ri_FdwState;
+
 	/* per row, whoever calls: it is reset before the next one */
 	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
 	Record		record = {0};
@@ -559,12 +563,13 @@ begin_sort(const Inbox *inbox, bool by_key)
 {
 	AttrNumber	keys[] = {KEPT_KEY + 1, KEPT_POSITION + 1};
 	Oid			operators[] = {TextLessOperator, Int8LessOperator};
+
 	/* byte by byte: the order in which batches lock, too */
 	Oid			collations[] = {C_COLLATION_OID, InvalidOid};
 	bool		nulls_first[] = {false, false};
 	int			first = by_key ? 0 : 1;
 
-	return tuplesort_begin_heap(inbox->slot->tts_tupleDescriptor, lengthof(keys) - first, keys + first,
+	return tuplesort_begin_heap(inbox->got->tts_tupleDescriptor, lengthof(keys) - first, keys + first,
 								operators + first, collations + first, nulls_first + first,
 								work_mem, NULL, TUPLESORT_NONE);
 }
@@ -572,12 +577,14 @@ begin_sort(const Inbox *inbox, bool by_key)
 static void
 put_record(const Inbox *inbox, Tuplesortstate *sort, const Record *record)
 {
-	TupleDesc	desc = inbox->slot->tts_tupleDescriptor;
-	Datum		values[KEPT_COLUMNS];
-	bool		nulls[KEPT_COLUMNS] = {false};
+	TupleTableSlot *slot = inbox->kept;
+	Datum	   *values = slot->tts_values;
+	bool	   *nulls = slot->tts_isnull;
 	ResourceOwner owner = CurrentResourceOwner;
 	JsonbValue	json = record->json;
 
+	ExecClearTuple(slot);
+	memset(nulls, false, sizeof(bool) * KEPT_COLUMNS);
 	nulls[KEPT_KEY] = record->key == NULL;
 	values[KEPT_KEY] = record->key == NULL ? (Datum) 0 : CStringGetTextDatum(record->key);
 	values[KEPT_POSITION] = Int64GetDatum(record->position);
@@ -588,11 +595,11 @@ put_record(const Inbox *inbox, Tuplesortstate *sort, const Record *record)
 	nulls[KEPT_ERROR] = record->error == NULL;
 	values[KEPT_ERROR] = record->error == NULL ? (Datum) 0 : CStringGetTextDatum(record->error);
 
+	ExecStoreVirtualTuple(slot);
+
 	/* the file is the statement's, whatever it is running at the moment */
 	CurrentResourceOwner = inbox->owner;
-	ExecForceStoreMinimalTuple(heap_form_minimal_tuple(desc, values, nulls), inbox->slot, true);
-	tuplesort_puttupleslot(sort, inbox->slot);
-	ExecClearTuple(inbox->slot);
+	tuplesort_puttupleslot(sort, slot);
 	CurrentResourceOwner = owner;
 }
 
@@ -603,7 +610,7 @@ put_record(const Inbox *inbox, Tuplesortstate *sort, const Record *record)
 static bool
 get_record(const Inbox *inbox, Tuplesortstate *sort, Record *record, Size *bytes)
 {
-	TupleTableSlot *slot = inbox->slot;
+	TupleTableSlot *slot = inbox->got;
 	Jsonb	   *json;
 
 	if (!tuplesort_gettupleslot(sort, true, false, slot, NULL))
@@ -656,7 +663,8 @@ end_insert(EState *estate, ResultRelInfo *target)
 		tuplesort_end(inbox->rejects);
 	}
 	sidecar_end_batch(inbox->batch);
-	ExecDropSingleTupleTableSlot(inbox->slot);
+	ExecDropSingleTupleTableSlot(inbox->kept);
+	ExecDropSingleTupleTableSlot(inbox->got);
 	CurrentResourceOwner = owner;
 	MemoryContextSwitchTo(old);
 	if (inbox->nrejects > 0)
@@ -678,6 +686,7 @@ store_kept(Inbox *inbox)
 	MemoryContext context = AllocSetContextCreate(inbox->context, "sidecar records", ALLOCSET_DEFAULT_SIZES);
 	Record	   *records = palloc(sizeof(Record) * SIDECAR_CHUNK);
 	Record	  **order = palloc(sizeof(Record *) * SIDECAR_CHUNK);
+
 	/* converting makes a few times as much of it */
 	Size		limit = work_mem * (Size) 1024 / 4;
 	int			n;
@@ -719,7 +728,7 @@ reject(Inbox *inbox, const Record *record, bool in_turn)
 		ereport(ERROR,
 				(errcode(record->sqlstate),
 				 errmsg_internal("%s", record->error),
-				 /* in a line's own turn COPY tells it */
+		/* in a line's own turn COPY tells it */
 				 in_turn && record->line > 0 ? 0 : tell_place(inbox, record)));
 	if (inbox->rejects == NULL)
 	{

@@ -270,8 +270,6 @@ extern char *sidecar_deparse_look_up(const SidecarTable *table, const SidecarCol
 extern SidecarOutcome sidecar_store_row(const SidecarTable *table, const SidecarColumns *columns,
 										SidecarRule rule, SidecarRow *row);
 extern TupleDesc sidecar_chunk_desc(const SidecarColumns *columns);
-extern void sidecar_run_chunk(const SidecarStore *store, const char *sql, int expected,
-							  Tuplestorestate *chunk, int nrows);
 extern bool sidecar_write_rows(const SidecarStore *store, SidecarRule rule, SidecarRow **rows, int nrows);
 extern Bitmapset *sidecar_look_up_rows(const SidecarStore *store, SidecarRule rule,
 									   SidecarRow **rows, int nrows, bool written);
