@@ -49,6 +49,9 @@ static bool may_look_for(Oid master, AttrNumber key);
 static int	compare_records(const void *a, const void *b);
 static void store_merged(Batch *batch, Record **records, int nrecords);
 static int	merge_key(const Batch *batch, Record **records, int nrecords, Record **wholes);
+static Record *merge(const Batch *batch, Record **members, int nmembers);
+static void store_members(Batch *batch, const Record *whole);
+static void tell_members(const Record *whole);
 static bool can_merge(const Batch *batch, const Record *a, const Record *b);
 static void merge_row(SidecarRow *whole, const SidecarRow *row);
 static void store_converted(Batch *batch, Record **records, int nrecords);
@@ -373,16 +376,14 @@ sidecar_record_key(JsonbValue *json, const char *key)
  * may have any number of rows of a key, which would be a write, and a dead row
  * that the next one has to pass, each.
  *
- * Should that one be rejected, they are stored one by one after all: a bad
- * record does not cost the others.
+ * Each was checked when it was converted.  What only the table refuses, by a
+ * constraint or a trigger, is not seen where a later record has another value.
  */
 static void
 store_merged(Batch *batch, Record **records, int nrecords)
 {
 	Record	  **wholes = palloc(sizeof(Record *) * nrecords);
-	Record	  **left = palloc(sizeof(Record *) * nrecords);
 	int			nwholes = 0;
-	int			nleft = 0;
 	int			n;
 
 	for (int i = 0; i < nrecords; i += n)
@@ -396,18 +397,8 @@ store_merged(Batch *batch, Record **records, int nrecords)
 		nwholes += merge_key(batch, records + i, n, wholes + nwholes);
 	}
 	store_converted(batch, wholes, nwholes);
-	for (int i = 0; i < nrecords; i++)
-	{
-		Record	   *whole = records[i]->whole;
-
-		if (whole == NULL)
-			continue;
-		if (whole->outcome == SIDECAR_REJECTED)
-			left[nleft++] = records[i];
-		else
-			records[i]->outcome = whole->outcome;
-	}
-	store_converted(batch, left, nleft);
+	for (int i = 0; i < nwholes; i++)
+		tell_members(wholes[i]);
 }
 
 /*
@@ -419,8 +410,6 @@ merge_key(const Batch *batch, Record **records, int nrecords, Record **wholes)
 {
 	int			nwholes = 0;
 	bool		can = true;
-	Record	   *whole;
-	Size		n = batch->store.columns.n;
 
 	for (int i = 0; i < nrecords; i++)
 	{
@@ -430,23 +419,65 @@ merge_key(const Batch *batch, Record **records, int nrecords, Record **wholes)
 		wholes[nwholes++] = records[i];
 		can = can && can_merge(batch, wholes[0], records[i]);
 	}
-	if (!can || nwholes < 2)
+	if (!can || nwholes == 0)
 		return nwholes;
+	wholes[0] = merge(batch, wholes, nwholes);
+	return 1;
+}
 
-	/* each one's own row stays as it is: it may have to be stored alone */
+/*
+ * The one record that these make.
+ */
+static Record *
+merge(const Batch *batch, Record **members, int nmembers)
+{
+	Size		n = batch->store.columns.n;
+	Record	   *whole;
+
+	if (nmembers == 1)
+		return members[0];
+	/* their own rows stay as they are: they may have to be stored by fewer */
 	whole = palloc(sizeof(Record));
-	*whole = *wholes[0];
+	*whole = *members[0];
+	whole->members = memcpy(palloc(sizeof(Record *) * nmembers), members, sizeof(Record *) * nmembers);
+	whole->nmembers = nmembers;
 	whole->row.values = memcpy(palloc(sizeof(Datum) * n), whole->row.values, sizeof(Datum) * n);
 	whole->row.nulls = memcpy(palloc(sizeof(bool) * n), whole->row.nulls, sizeof(bool) * n);
 	whole->row.given = bms_copy(whole->row.given);
-	for (int i = 0; i < nwholes; i++)
+	for (int i = 1; i < nmembers && !batch->store.keep; i++)
+		merge_row(&whole->row, &members[i]->row);
+	return whole;
+}
+
+/*
+ * Stores each half of what a record was merged of that was rejected: a bad
+ * record does not cost the others.  At once, so that rows are locked in key
+ * order.
+ */
+static void
+store_members(Batch *batch, const Record *whole)
+{
+	int			half = whole->nmembers / 2;
+	Record	   *parts[2];
+
+	parts[0] = merge(batch, whole->members, half);
+	parts[1] = merge(batch, whole->members + half, whole->nmembers - half);
+	for (int p = 0; p < lengthof(parts); p++)
 	{
-		if (!batch->store.keep)
-			merge_row(&whole->row, &wholes[i]->row);
-		wholes[i]->whole = whole;
+		store_run(batch, &parts[p], 1);
+		tell_members(parts[p]);
 	}
-	wholes[0] = whole;
-	return 1;
+}
+
+/*
+ * Tells what a record was merged of what became of it; unless it was rejected,
+ * which they have been told.
+ */
+static void
+tell_members(const Record *whole)
+{
+	for (int i = 0; i < whole->nmembers && whole->outcome != SIDECAR_REJECTED; i++)
+		whole->members[i]->outcome = whole->outcome;
 }
 
 /*
@@ -670,6 +701,8 @@ reject_orphan(Batch *batch, Record *record)
 	record->sqlstate = ERRCODE_FOREIGN_KEY_VIOLATION;
 	record->error = psprintf("no such master: key \"%s\" is not in %s", record->key, master);
 	MemoryContextSwitchTo(old);
+	for (int i = 0; i < record->nmembers; i++)
+		reject_orphan(batch, record->members[i]);
 }
 
 /*
@@ -684,6 +717,8 @@ write_records(Batch *batch, Record **records, int nrecords)
 	CHECK_FOR_INTERRUPTS();
 	if (write_together(batch, records, nrecords))
 	{
+		if (nrecords == 1 && records[0]->outcome == SIDECAR_REJECTED && records[0]->nmembers > 0)
+			store_members(batch, records[0]);
 		/* a row that was not locked must have its next record now */
 		if (nrecords == 1 && records[0]->error != NULL && records[0]->next != NULL)
 			store_run(batch, &records[0]->next, 1);

@@ -36,7 +36,9 @@ typedef struct Record
 
 	/* while its chunk is worked on */
 	struct Record *next;		/* the next of the same key */
-	struct Record *whole;		/* what it was merged into, or NULL */
+	struct Record **members;	/* what it was merged of; NULL: it is one that
+								 * came */
+	int			nmembers;
 	SidecarRow	row;			/* converted */
 } Record;
 
