@@ -132,44 +132,68 @@ LANGUAGE C;
 COMMENT ON FUNCTION @extschema@.sidecar_retry_rejects(bigint) IS
 'tries parked records again, oldest first, at most max_rows: those that can be stored now leave marketing.sidecar_rejects';
 
-CREATE FUNCTION @extschema@.sidecar_inbox_insert()
-RETURNS trigger
-AS 'MODULE_PATHNAME', 'sidecar_inbox_insert'
-LANGUAGE C;
 
-COMMENT ON FUNCTION @extschema@.sidecar_inbox_insert() IS
-'trigger of an inbox view, INSTEAD OF INSERT for each row and AFTER INSERT for each statement: stores the rows as the upsert functions do, by the rule overwrite';
+-- ---------------------------------------------------------------------------
+-- Inboxes: foreign tables of a wrapper that takes rows and has none
+-- ---------------------------------------------------------------------------
 
-REVOKE EXECUTE ON FUNCTION @extschema@.sidecar_inbox_insert() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.sidecar_inbox_insert() TO pg_database_owner;
+CREATE FUNCTION @extschema@.sidecar_fdw_handler()
+RETURNS fdw_handler
+AS 'MODULE_PATHNAME', 'sidecar_fdw_handler'
+LANGUAGE C STRICT;
 
-CREATE VIEW @extschema@.sidecar_company_inbox AS
-SELECT NULL::text AS company_unique_id, NULL::text AS ein_number, NULL::text AS dun_and_bradstreet_number,
-       NULL::text[] AS clay_tags, NULL::text[] AS clay_segments, NULL::jsonb AS enrichment_payload,
-       NULL::timestamptz AS last_enriched_at, NULL::text AS enrichment_source, NULL::numeric AS confidence_score
-WHERE false;
+COMMENT ON FUNCTION @extschema@.sidecar_fdw_handler() IS
+'what the foreign-data wrapper sidecar does: rows that are inserted are stored as a batch is';
 
-COMMENT ON VIEW @extschema@.sidecar_company_inbox IS
-'INSERT or COPY company records into it: each is stored as by sidecar_upsert_company(); it is always empty';
+CREATE FUNCTION @extschema@.sidecar_fdw_validator(options text[], catalog oid)
+RETURNS void
+AS 'MODULE_PATHNAME', 'sidecar_fdw_validator'
+LANGUAGE C STRICT;
 
-CREATE TRIGGER sidecar_inbox_row INSTEAD OF INSERT ON @extschema@.sidecar_company_inbox
-FOR EACH ROW EXECUTE FUNCTION @extschema@.sidecar_inbox_insert('company');
-CREATE TRIGGER sidecar_inbox_statement AFTER INSERT ON @extschema@.sidecar_company_inbox
-FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.sidecar_inbox_insert();
+COMMENT ON FUNCTION @extschema@.sidecar_fdw_validator(text[], oid) IS
+'options of the foreign-data wrapper sidecar: a foreign table has entity, company or people';
 
-CREATE VIEW @extschema@.sidecar_people_inbox AS
-SELECT NULL::text AS person_unique_id, NULL::text AS clay_insight_summary, NULL::text[] AS clay_segments,
-       NULL::jsonb AS social_profiles, NULL::jsonb AS enrichment_payload,
-       NULL::timestamptz AS last_enriched_at, NULL::text AS enrichment_source, NULL::numeric AS confidence_score
-WHERE false;
+REVOKE EXECUTE ON FUNCTION @extschema@.sidecar_fdw_handler(),
+                           @extschema@.sidecar_fdw_validator(text[], oid) FROM PUBLIC;
 
-COMMENT ON VIEW @extschema@.sidecar_people_inbox IS
-'INSERT or COPY person records into it: each is stored as by sidecar_upsert_person(); it is always empty';
+CREATE FOREIGN DATA WRAPPER sidecar
+HANDLER @extschema@.sidecar_fdw_handler VALIDATOR @extschema@.sidecar_fdw_validator;
 
-CREATE TRIGGER sidecar_inbox_row INSTEAD OF INSERT ON @extschema@.sidecar_people_inbox
-FOR EACH ROW EXECUTE FUNCTION @extschema@.sidecar_inbox_insert('people');
-CREATE TRIGGER sidecar_inbox_statement AFTER INSERT ON @extschema@.sidecar_people_inbox
-FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.sidecar_inbox_insert();
+COMMENT ON FOREIGN DATA WRAPPER sidecar IS
+'inboxes: rows that are inserted or copied into its foreign tables are stored as a batch is';
+
+-- A further inbox is a foreign table of it, for whom USAGE is granted.
+CREATE SERVER sidecar FOREIGN DATA WRAPPER sidecar;
+
+COMMENT ON SERVER sidecar IS
+'this database: the server of inboxes';
+
+CREATE FOREIGN TABLE @extschema@.sidecar_company_inbox (
+    company_unique_id text, ein_number text, dun_and_bradstreet_number text, clay_tags text,
+    clay_segments text, enrichment_payload text, last_enriched_at text, enrichment_source text,
+    confidence_score text, on_conflict text, outcome text)
+SERVER sidecar OPTIONS (entity 'company');
+
+COMMENT ON FOREIGN TABLE @extschema@.sidecar_company_inbox IS
+'INSERT or COPY company records into it: each is stored as by sidecar_upsert_companies(), a bad one is parked; it is always empty';
+
+CREATE FOREIGN TABLE @extschema@.sidecar_people_inbox (
+    person_unique_id text, clay_insight_summary text, clay_segments text, social_profiles text,
+    enrichment_payload text, last_enriched_at text, enrichment_source text, confidence_score text,
+    on_conflict text, outcome text)
+SERVER sidecar OPTIONS (entity 'people');
+
+COMMENT ON FOREIGN TABLE @extschema@.sidecar_people_inbox IS
+'INSERT or COPY person records into it: each is stored as by sidecar_upsert_people(), a bad one is parked; it is always empty';
+
+COMMENT ON COLUMN @extschema@.sidecar_company_inbox.on_conflict IS
+'rule for a row that is stored already: overwrite (NULL), newest, most_confident or fill';
+COMMENT ON COLUMN @extschema@.sidecar_company_inbox.outcome IS
+'RETURNING tells what became of the row, which is stored in its turn then; not to be given';
+COMMENT ON COLUMN @extschema@.sidecar_people_inbox.on_conflict IS
+'rule for a row that is stored already: overwrite (NULL), newest, most_confident or fill';
+COMMENT ON COLUMN @extschema@.sidecar_people_inbox.outcome IS
+'RETURNING tells what became of the row, which is stored in its turn then; not to be given';
 
 
 -- ---------------------------------------------------------------------------

@@ -20,7 +20,7 @@ GRANT SELECT, INSERT, UPDATE ON marketing.company_sidecar, marketing.people_side
 GRANT INSERT (entity, unique_id, record, on_conflict, error, sqlstate) ON marketing.sidecar_rejects TO sidecar_writer;
 SELECT format('GRANT INSERT ON %s TO sidecar_writer, sidecar_operator', objid::regclass)
 FROM pg_depend JOIN pg_extension e ON e.oid = refobjid
-JOIN pg_class c ON c.oid = objid AND c.relkind = 'v'
+JOIN pg_class c ON c.oid = objid AND c.relkind = 'f'
 WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e' AND extname = 'sidecar' \gexec
 
 -- does both, reads what is parked, tries it again, and clears it away

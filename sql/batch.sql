@@ -1,5 +1,4 @@
--- Batches: one bad record costs nothing; rejects are parked and come back; the
--- inbox views.
+-- Batches: one bad record costs nothing; rejects are parked and come back.
 SET client_min_messages = warning;
 \set SHOW_CONTEXT never
 SET timezone = 'UTC';
@@ -196,44 +195,6 @@ SELECT sidecar_upsert_company('late', 'new', last_enriched_at => '2026-02-01'), 
 SELECT * FROM sidecar_retry_rejects();
 SELECT id, ein FROM c WHERE id IN ('late', 'later');
 
--- the inbox views
-INSERT INTO sidecar_company_inbox (company_unique_id, ein_number, last_enriched_at) VALUES ('c1', 'inbox', '2026-03-01 00:00+01'), ('c2', 'inbox', '2026-03-01');
-SELECT id, ein, last_enriched_at FROM c WHERE id IN ('c1', 'c2');
-INSERT INTO sidecar_company_inbox (company_unique_id, clay_tags) SELECT company_unique_id, ARRAY['selected'] FROM marketing.company_master WHERE company_unique_id < 'c4'
-RETURNING company_unique_id, clay_tags;
-INSERT INTO sidecar_people_inbox (person_unique_id, social_profiles) VALUES ('p2', '{"twitter": "@p2"}') RETURNING person_unique_id, social_profiles;
-COPY sidecar_company_inbox (company_unique_id, clay_tags, enrichment_payload, confidence_score) FROM stdin CSV HEADER;
-company_unique_id,clay_tags,enrichment_payload,confidence_score
-c1,"{copied,tags}","{""a"": 1}",88.8
-c3,,,1
-c1,,,2
-\.
-SELECT id, tags, payload, score FROM c WHERE id IN ('c1', 'c3');
-SELECT * FROM sidecar_company_inbox;
-SELECT count(*) FROM sidecar_people_inbox;
--- a bad row fails the statement
-INSERT INTO sidecar_company_inbox (company_unique_id, ein_number) VALUES ('c1', 'lost'), ('nobody', 'x');
-\echo :LAST_ERROR_SQLSTATE
-INSERT INTO sidecar_company_inbox (ein_number) VALUES ('x');
-\echo :LAST_ERROR_SQLSTATE
-INSERT INTO sidecar_company_inbox (company_unique_id, confidence_score) VALUES ('c1', 101);
-\echo :LAST_ERROR_SQLSTATE
-SELECT ein FROM c WHERE id = 'c1';
-UPDATE sidecar_company_inbox SET ein_number = 'x';
-\echo :LAST_ERROR_SQLSTATE
--- the trigger function, misused
-CREATE VIEW v AS SELECT NULL::text AS company_unique_id WHERE false;
-CREATE TRIGGER v INSTEAD OF INSERT ON v FOR EACH ROW EXECUTE FUNCTION sidecar_inbox_insert('thing');
-INSERT INTO v VALUES ('c1');
-\echo :LAST_ERROR_SQLSTATE
-DROP TRIGGER v ON v;
-CREATE TRIGGER v INSTEAD OF INSERT ON v FOR EACH ROW EXECUTE FUNCTION sidecar_inbox_insert();
-INSERT INTO v VALUES ('c1');
-\echo :LAST_ERROR_SQLSTATE
-SELECT sidecar_inbox_insert();
-\echo :LAST_ERROR_SQLSTATE
-DROP VIEW v;
-
 -- chunks after one in which nothing was found are written without looking; what
 -- is in them is found all the same
 INSERT INTO marketing.company_master SELECT 'w' || i, 'Write first' FROM generate_series(1001, 4000) i WHERE i NOT BETWEEN 2001 AND 2010;
@@ -248,90 +209,6 @@ SELECT count(*), count(*) FILTER (WHERE company_unique_id = 'w' || ein_number) A
 ALTER TABLE marketing.company_sidecar DROP CONSTRAINT not_2500;
 DELETE FROM marketing.sidecar_rejects;
 DELETE FROM marketing.company_master WHERE company_unique_id ~ '^w';
-
--- rows of one key become one record, of the last value given for each column
-DELETE FROM marketing.company_sidecar;
-INSERT INTO sidecar_company_inbox (company_unique_id, ein_number, clay_tags, enrichment_source, last_enriched_at)
-VALUES ('c3', 'first', '{a}', 'clay', '2026-02-01'), ('c1', 'only', NULL, 'clay', '2026-02-01'),
-       ('c3', 'second', NULL, 'apify', '2026-02-02'), ('c3', NULL, NULL, NULL, '2026-02-01');
-SELECT company_unique_id, ein_number, clay_tags, enrichment_source, last_enriched_at FROM marketing.company_sidecar ORDER BY 1;
-
--- many rows, and many of a key, across the writes of a statement
-INSERT INTO marketing.company_master SELECT 'm' || i, 'Many ' || i FROM generate_series(1, 2500) i;
-INSERT INTO sidecar_company_inbox (company_unique_id, ein_number, dun_and_bradstreet_number)
-SELECT 'm' || 1 + i % 2500, CASE WHEN i % 3 = 0 THEN i END, i FROM generate_series(1, 12345) i;
-SELECT count(*), count(*) FILTER (WHERE ein_number = e AND dun_and_bradstreet_number = d) AS as_told
-FROM marketing.company_sidecar
-JOIN (SELECT 'm' || 1 + i % 2500, max(i) FILTER (WHERE i % 3 = 0)::text, max(i)::text
-      FROM generate_series(1, 12345) i GROUP BY 1) told (company_unique_id, e, d) USING (company_unique_id);
-DELETE FROM marketing.company_master WHERE company_unique_id LIKE 'm%';
-
--- a statement that calls a function that inserts too, one whose sub-transaction
--- is rolled back, and one by another role: each stores what is its own
-CREATE FUNCTION nested(key text, fail boolean) RETURNS text LANGUAGE plpgsql AS $$
-BEGIN
-    INSERT INTO sidecar_company_inbox (company_unique_id, ein_number) VALUES (key, 'nested');
-    IF fail THEN
-        RAISE 'taken back';
-    END IF;
-    RETURN 'caller';
-EXCEPTION WHEN raise_exception THEN
-    RETURN 'survived';
-END $$;
-INSERT INTO sidecar_company_inbox (company_unique_id, ein_number)
-SELECT key, nested(nested, fail) FROM (VALUES ('c1', 'c2', false), ('c3', 'c4', true)) v (key, nested, fail);
-SELECT company_unique_id, ein_number FROM marketing.company_sidecar ORDER BY 1;
-BEGIN;
-SAVEPOINT a;
-INSERT INTO sidecar_company_inbox (company_unique_id, ein_number) VALUES ('c4', 'taken back');
-ROLLBACK TO a;
-INSERT INTO sidecar_company_inbox (company_unique_id, ein_number) VALUES ('c4', 'bad'), ('nobody', 'bad');
-ROLLBACK TO a;
-INSERT INTO sidecar_company_inbox (company_unique_id, ein_number) VALUES ('c4', 'stays');
-COMMIT;
-SELECT company_unique_id, ein_number FROM marketing.company_sidecar ORDER BY 1;
-DROP FUNCTION nested;
-CREATE ROLE regress_reader;
-GRANT INSERT ON sidecar_company_inbox TO regress_reader;
-CREATE FUNCTION as_owner() RETURNS text SECURITY DEFINER LANGUAGE sql AS $$
-    INSERT INTO sidecar_company_inbox (company_unique_id, ein_number) VALUES ('c1', 'allowed') RETURNING 'not allowed' $$;
-SET ROLE regress_reader;
-INSERT INTO sidecar_company_inbox (company_unique_id, ein_number) VALUES ('c2', 'not allowed'), ('c3', as_owner());
-RESET ROLE;
-SELECT company_unique_id, ein_number FROM marketing.company_sidecar ORDER BY 1;
-DROP FUNCTION as_owner;
-REVOKE INSERT ON sidecar_company_inbox FROM regress_reader;
-DROP ROLE regress_reader;
-
--- a view of the user's own: its columns are a record's, and it has both triggers,
--- or no row is kept: who would store it?
-CREATE VIEW v AS SELECT NULL::text AS company_unique_id, NULL::timestamptz AS last_enriched_at WHERE false;
-CREATE TRIGGER r INSTEAD OF INSERT ON v FOR EACH ROW EXECUTE FUNCTION sidecar_inbox_insert('company');
-INSERT INTO v VALUES ('c1', '2026-03-04'), ('c2', '2026-03-04');
-\echo :LAST_ERROR_SQLSTATE
-CREATE FUNCTION pass() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
-CREATE TRIGGER s AFTER INSERT ON v FOR EACH STATEMENT EXECUTE FUNCTION pass();
-INSERT INTO v VALUES ('c1', '2026-03-04');
-CREATE OR REPLACE TRIGGER s AFTER INSERT ON v FOR EACH STATEMENT WHEN (current_setting('a.b', true) IS NOT NULL) EXECUTE FUNCTION sidecar_inbox_insert();
-INSERT INTO v VALUES ('c1', '2026-03-04');
-DROP VIEW v;
-DROP FUNCTION pass;
-CREATE VIEW v AS SELECT 1 AS company_unique_id, NULL::timestamptz AS last_enriched_at WHERE false;
-CREATE TRIGGER r INSTEAD OF INSERT ON v FOR EACH ROW EXECUTE FUNCTION sidecar_inbox_insert('company');
-CREATE TRIGGER s AFTER INSERT ON v FOR EACH STATEMENT EXECUTE FUNCTION sidecar_inbox_insert();
-INSERT INTO v VALUES (1, NULL);
-DROP VIEW v;
-CREATE VIEW v AS SELECT NULL::timestamptz AS last_enriched_at, NULL::text AS company_unique_id WHERE false;
-CREATE TRIGGER r INSTEAD OF INSERT ON v FOR EACH ROW EXECUTE FUNCTION sidecar_inbox_insert('company');
-CREATE TRIGGER s AFTER INSERT ON v FOR EACH STATEMENT EXECUTE FUNCTION sidecar_inbox_insert();
-INSERT INTO v VALUES (NULL, 'c1');
-DROP VIEW v;
-CREATE VIEW v AS SELECT NULL::text AS company_unique_id, NULL::timestamptz AS last_enriched_at WHERE false;
-CREATE TRIGGER r INSTEAD OF INSERT ON v FOR EACH ROW EXECUTE FUNCTION sidecar_inbox_insert('company');
-CREATE TRIGGER s AFTER INSERT ON v FOR EACH STATEMENT EXECUTE FUNCTION sidecar_inbox_insert();
-INSERT INTO v VALUES ('c1', '2026-03-05'), ('c2', '2026-03-05');
-SELECT company_unique_id, ein_number, last_enriched_at FROM marketing.company_sidecar WHERE company_unique_id < 'c3' ORDER BY 1;
-DROP VIEW v;
 
 DROP VIEW c, rejects;
 DROP EXTENSION sidecar CASCADE;

@@ -19,8 +19,7 @@ CREATE TRIGGER x BEFORE UPDATE ON mine FOR EACH ROW EXECUTE FUNCTION update_comp
 \echo :LAST_ERROR_SQLSTATE
 CREATE TABLE public.mine (updated_at timestamp);
 CREATE TRIGGER x BEFORE UPDATE ON public.mine FOR EACH ROW EXECUTE FUNCTION update_people_sidecar_updated_at();
-CREATE TEMP VIEW inbox AS SELECT NULL::text AS company_unique_id, NULL::timestamptz AS last_enriched_at WHERE false;
-CREATE TRIGGER x INSTEAD OF INSERT ON inbox FOR EACH ROW EXECUTE FUNCTION sidecar_inbox_insert('company');
+CREATE FOREIGN TABLE public.inbox (company_unique_id text) SERVER sidecar OPTIONS (entity 'company');
 \echo :LAST_ERROR_SQLSTATE
 RESET ROLE;
 -- nor does it count when somebody makes it for him, on any table of his
@@ -214,7 +213,7 @@ SELECT object, outcome, hint FROM sidecar_install() WHERE outcome <> 'present';
 DROP EXTENSION sidecar CASCADE;
 DROP SCHEMA marketing, marketing_old CASCADE;
 DROP TABLE public.mine, pg_temp.mine, pg_temp.ours;
-DROP VIEW IF EXISTS bound, pg_temp.inbox;
+DROP VIEW IF EXISTS bound;
 DROP DOMAIN spoiling;
 DROP FUNCTION spoil, try_spoiling, try_declaration, library, upsert_ein;
 REVOKE CREATE ON SCHEMA public FROM regress_sidecar_stranger;

@@ -20,7 +20,7 @@
  * Memory: "sidecar chunk" has what is made of a chunk, and is reset for the
  * next; "sidecar attempt", below it, what one write leaves behind; "sidecar
  * conversion" what the conversion remembers from one record to the next;
- * outcomes and errors are in the context of the call.
+ * what is wrong with records is in the caller's context.
  *
  *-------------------------------------------------------------------------
  */
@@ -29,6 +29,7 @@
 #include "access/xact.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -40,28 +41,25 @@
 
 #include "batch.h"
 
-typedef struct Batch
-{
-	SidecarStore store;
-	Converter	converter;
-	Bitmapset  *defaulted;		/* which of the columns have a default */
-	MemoryContext context;		/* of what lasts as long as the call */
-	bool		write_first;	/* looking up found nothing, of late */
-} Batch;
-
 static void upsert_many(FunctionCallInfo fcinfo, const char *label);
 static Record *read_records(Jsonb *input, const SidecarEntity *entity, SidecarRule rule, int *nrecords);
 static void put_record(ReturnSetInfo *rsinfo, const Record *record);
-static Batch *begin_batch(const SidecarEntity *entity);
 static void describe_columns(Batch *batch, const SidecarEntity *entity);
 static bool may_look_for(Oid master, AttrNumber key);
 static int	compare_records(const void *a, const void *b);
-static char *record_key(JsonbValue *json, const char *key);
-static void store_chunk(Batch *batch, Record **records, int nrecords);
+static void store_merged(Batch *batch, Record **records, int nrecords);
+static int	merge_key(const Batch *batch, Record **records, int nrecords, Record **wholes);
+static Record *merge(const Batch *batch, Record **members, int nmembers);
+static void store_members(Batch *batch, const Record *whole);
+static void tell_members(const Record *whole);
+static bool can_merge(const Batch *batch, const Record *a, const Record *b);
+static void merge_row(SidecarRow *whole, const SidecarRow *row);
+static void store_converted(Batch *batch, Record **records, int nrecords);
 static int	first_round(Record **records, int nrecords, Record **round);
 static int	next_round(Record **round, int nround);
 static bool same_statement(const Batch *batch, const Record *a, const Record *b);
 static void store_run(Batch *batch, Record **records, int nrecords);
+static bool must_look_up(const Batch *batch);
 static bool look_up(Batch *batch, Record **records, int nrecords);
 static void reject_orphan(Batch *batch, Record *record);
 static void write_records(Batch *batch, Record **records, int nrecords);
@@ -202,49 +200,38 @@ put_record(ReturnSetInfo *rsinfo, const Record *record)
 void
 sidecar_store_records(const SidecarEntity *entity, Record *records, int nrecords)
 {
-	Batch	   *batch = begin_batch(entity);
+	Batch	   *batch = sidecar_begin_batch(entity, CurrentMemoryContext);
 	Record	  **order = MemoryContextAllocHuge(CurrentMemoryContext,
 											   sizeof(Record *) * Max(nrecords, 1));
-	MemoryContext context;
 
 	for (int i = 0; i < nrecords; i++)
 	{
-		records[i].key = record_key(&records[i].json, entity->key);
+		records[i].key = sidecar_record_key(&records[i].json, entity->key);
 		order[i] = &records[i];
 	}
 	/* rows are locked in this order by every batch */
 	qsort(order, nrecords, sizeof(Record *), compare_records);
-
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	batch->store.spi_context = CurrentMemoryContext;
-	context = AllocSetContextCreate(CurrentMemoryContext, "sidecar chunk", ALLOCSET_DEFAULT_SIZES);
 	for (int i = 0; i < nrecords; i += SIDECAR_CHUNK)
-	{
-		MemoryContext old = MemoryContextSwitchTo(context);
-		int			n = Min(SIDECAR_CHUNK, nrecords - i);
-
-		sidecar_convert_records(&batch->converter, order + i, n);
-		store_chunk(batch, order + i, n);
-		MemoryContextSwitchTo(old);
-		MemoryContextReset(context);
-	}
-	if (SPI_finish() != SPI_OK_FINISH)
-		elog(ERROR, "SPI_finish failed");
-	sidecar_close(batch->store.table);
+		sidecar_store_chunk(batch, order + i, Min(SIDECAR_CHUNK, nrecords - i));
+	sidecar_end_batch(batch);
 	pfree(order);
 }
 
 /*
- * Opens the entity's sidecar and learns what a batch needs to know of it.
+ * Opens the entity's sidecar, until sidecar_end_batch(), and learns what a batch
+ * needs to know of it.  Errors: what is missing (42P01, 42703, 55000), and a
+ * role that may not write (42501).
+ *
+ * What is wrong with a record is told in the context "answers".
  */
-static Batch *
-begin_batch(const SidecarEntity *entity)
+Batch	   *
+sidecar_begin_batch(const SidecarEntity *entity, MemoryContext answers)
 {
 	Batch	   *batch = palloc0(sizeof(Batch));
 	SidecarStore *store = &batch->store;
 
-	batch->context = CurrentMemoryContext;
+	batch->answers = answers;
+	batch->chunk = AllocSetContextCreate(CurrentMemoryContext, "sidecar chunk", ALLOCSET_DEFAULT_SIZES);
 
 	/* open to the end: what user code runs on the way cannot alter them */
 	store->table = sidecar_open(entity, RowExclusiveLock, true);
@@ -253,7 +240,41 @@ begin_batch(const SidecarEntity *entity)
 	store->desc = sidecar_chunk_desc(&store->columns);
 	store->look_for_masters = may_look_for(store->table->binding->master, store->table->binding->master_key);
 	sidecar_begin_conversion(&batch->converter, store->table, store);
+	batch->converter.context = answers;
 	return batch;
+}
+
+/*
+ * Converts and stores a chunk of records, which are in key order, and tells in
+ * each what became of it.
+ */
+void
+sidecar_store_chunk(Batch *batch, Record **records, int nrecords)
+{
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	batch->store.spi_context = CurrentMemoryContext;
+	MemoryContextSwitchTo(batch->chunk);
+	sidecar_convert_records(&batch->converter, records, nrecords);
+	if (batch->merging)
+		store_merged(batch, records, nrecords);
+	else
+		store_converted(batch, records, nrecords);
+	/* back to the caller's context */
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
+	MemoryContextReset(batch->chunk);
+}
+
+/*
+ * Closes what sidecar_begin_batch() opened.
+ */
+void
+sidecar_end_batch(Batch *batch)
+{
+	sidecar_close(batch->store.table);
+	MemoryContextDelete(batch->chunk);
+	pfree(batch);
 }
 
 /*
@@ -327,8 +348,8 @@ compare_records(const void *a, const void *b)
 /*
  * The record's key as text, or NULL if there is none that could be one.
  */
-static char *
-record_key(JsonbValue *json, const char *key)
+char	   *
+sidecar_record_key(JsonbValue *json, const char *key)
 {
 	JsonbValue	value;
 
@@ -349,6 +370,149 @@ record_key(JsonbValue *json, const char *key)
 }
 
 /*
+ * Stores converted records, those of one key as one if that comes to the same:
+ * of each column the last value that is given, which is what "overwrite" makes
+ * of them one by one; or the first record, where stored rows are kept.  A file
+ * may have any number of rows of a key, which would be a write, and a dead row
+ * that the next one has to pass, each.
+ *
+ * Each was checked when it was converted.  What only the table refuses, by a
+ * constraint or a trigger, is not seen where a later record has another value.
+ */
+static void
+store_merged(Batch *batch, Record **records, int nrecords)
+{
+	Record	  **wholes = palloc(sizeof(Record *) * nrecords);
+	int			nwholes = 0;
+	int			n;
+
+	for (int i = 0; i < nrecords; i += n)
+	{
+		/* what could not be converted has no key, perhaps */
+		for (n = 1; i + n < nrecords && records[i]->key != NULL && records[i + n]->key != NULL; n++)
+		{
+			if (strcmp(records[i]->key, records[i + n]->key) != 0)
+				break;
+		}
+		nwholes += merge_key(batch, records + i, n, wholes + nwholes);
+	}
+	store_converted(batch, wholes, nwholes);
+	for (int i = 0; i < nwholes; i++)
+		tell_members(wholes[i]);
+}
+
+/*
+ * Merges records of one key, if their rule lets them; else each stays what it
+ * is.  Puts what is to be stored into wholes, and returns how many that are.
+ */
+static int
+merge_key(const Batch *batch, Record **records, int nrecords, Record **wholes)
+{
+	int			nwholes = 0;
+	bool		can = true;
+
+	for (int i = 0; i < nrecords; i++)
+	{
+		/* it could not be converted */
+		if (records[i]->outcome != SIDECAR_PENDING)
+			continue;
+		wholes[nwholes++] = records[i];
+		can = can && can_merge(batch, wholes[0], records[i]);
+	}
+	if (!can || nwholes == 0)
+		return nwholes;
+	wholes[0] = merge(batch, wholes, nwholes);
+	return 1;
+}
+
+/*
+ * The one record that these make.
+ */
+static Record *
+merge(const Batch *batch, Record **members, int nmembers)
+{
+	Size		n = batch->store.columns.n;
+	Record	   *whole;
+
+	if (nmembers == 1)
+		return members[0];
+	/* their own rows stay as they are: they may have to be stored by fewer */
+	whole = palloc(sizeof(Record));
+	*whole = *members[0];
+	whole->members = memcpy(palloc(sizeof(Record *) * nmembers), members, sizeof(Record *) * nmembers);
+	whole->nmembers = nmembers;
+	whole->row.values = memcpy(palloc(sizeof(Datum) * n), whole->row.values, sizeof(Datum) * n);
+	whole->row.nulls = memcpy(palloc(sizeof(bool) * n), whole->row.nulls, sizeof(bool) * n);
+	whole->row.given = bms_copy(whole->row.given);
+	for (int i = 1; i < nmembers && !batch->store.keep; i++)
+		merge_row(&whole->row, &members[i]->row);
+	return whole;
+}
+
+/*
+ * Stores each half of what a record was merged of that was rejected: a bad
+ * record does not cost the others.  At once, so that rows are locked in key
+ * order.
+ */
+static void
+store_members(Batch *batch, const Record *whole)
+{
+	int			half = whole->nmembers / 2;
+	Record	   *parts[2];
+
+	parts[0] = merge(batch, whole->members, half);
+	parts[1] = merge(batch, whole->members + half, whole->nmembers - half);
+	for (int p = 0; p < lengthof(parts); p++)
+	{
+		store_run(batch, &parts[p], 1);
+		tell_members(parts[p]);
+	}
+}
+
+/*
+ * Tells what a record was merged of what became of it; unless it was rejected,
+ * which they have been told.
+ */
+static void
+tell_members(const Record *whole)
+{
+	for (int i = 0; i < whole->nmembers && whole->outcome != SIDECAR_REJECTED; i++)
+		whole->members[i]->outcome = whole->outcome;
+}
+
+/*
+ * True if either both of these, which have one key, may change a stored row or
+ * neither may, and the second may change what the first has stored.
+ */
+static bool
+can_merge(const Batch *batch, const Record *a, const Record *b)
+{
+	int			time = batch->store.columns.time;
+
+	if (batch->store.keep)
+		return true;
+	return a->rule == b->rule &&
+		(a->rule == SIDECAR_OVERWRITE ||
+		 (a->rule == SIDECAR_NEWEST &&
+		  DatumGetTimestampTz(a->row.values[time]) == DatumGetTimestampTz(b->row.values[time])));
+}
+
+static void
+merge_row(SidecarRow *whole, const SidecarRow *row)
+{
+	int			c = -1;
+
+	while ((c = bms_next_member(row->given, c)) >= 0)
+	{
+		whole->values[c] = row->values[c];
+		whole->nulls[c] = row->nulls[c];
+	}
+	whole->given = bms_add_members(whole->given, row->given);
+	/* of the last one is the time, given or now */
+	whole->time_given = row->time_given;
+}
+
+/*
  * Stores converted records.  A statement can meet a key but once, so the
  * records are stored in rounds, the second of a key in the second round; and
  * it has one rule and one set of columns that take their defaults.
@@ -357,7 +521,7 @@ record_key(JsonbValue *json, const char *key)
  * meet again are locked by the first.
  */
 static void
-store_chunk(Batch *batch, Record **records, int nrecords)
+store_converted(Batch *batch, Record **records, int nrecords)
 {
 	Record	  **round = palloc(sizeof(Record *) * nrecords);
 	int			nround = first_round(records, nrecords, round);
@@ -444,9 +608,10 @@ store_run(Batch *batch, Record **records, int nrecords)
 {
 	Record	  **left = palloc(sizeof(Record *) * nrecords);
 	int			nleft = 0;
+	bool		look_first = must_look_up(batch);
 
 	/* a single record that fails would be rejected with a poorer reason */
-	if (nrecords > 1 && batch->write_first && write_together(batch, records, nrecords))
+	if (nrecords > 1 && batch->write_first && !look_first && write_together(batch, records, nrecords))
 	{
 		/* records are being sent again: the next ones are looked up */
 		for (int i = 0; i < nrecords; i++)
@@ -464,6 +629,25 @@ store_run(Batch *batch, Record **records, int nrecords)
 	}
 	if (nleft > 0)
 		write_records(batch, left, nleft);
+}
+
+/*
+ * True if nobody else looks whether there is a master.  Error: nor can this role
+ * (42501).
+ */
+static bool
+must_look_up(const Batch *batch)
+{
+	/* foreign keys do not, then */
+	if (SessionReplicationRole != SESSION_REPLICATION_ROLE_REPLICA)
+		return false;
+	if (!batch->store.look_for_masters)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to read all keys of the master %s",
+						sidecar_relation_sql(batch->store.table->binding->master)),
+				 errdetail("Nothing else looks for missing masters while session_replication_role is \"replica\".")));
+	return true;
 }
 
 /*
@@ -511,12 +695,14 @@ reject_orphan(Batch *batch, Record *record)
 {
 	/* made in the chunk's context: the error alone outlives that */
 	const char *master = sidecar_relation_sql(batch->store.table->binding->master);
-	MemoryContext old = MemoryContextSwitchTo(batch->context);
+	MemoryContext old = MemoryContextSwitchTo(batch->answers);
 
 	record->outcome = SIDECAR_REJECTED;
 	record->sqlstate = ERRCODE_FOREIGN_KEY_VIOLATION;
 	record->error = psprintf("no such master: key \"%s\" is not in %s", record->key, master);
 	MemoryContextSwitchTo(old);
+	for (int i = 0; i < record->nmembers; i++)
+		reject_orphan(batch, record->members[i]);
 }
 
 /*
@@ -531,6 +717,8 @@ write_records(Batch *batch, Record **records, int nrecords)
 	CHECK_FOR_INTERRUPTS();
 	if (write_together(batch, records, nrecords))
 	{
+		if (nrecords == 1 && records[0]->outcome == SIDECAR_REJECTED && records[0]->nmembers > 0)
+			store_members(batch, records[0]);
 		/* a row that was not locked must have its next record now */
 		if (nrecords == 1 && records[0]->error != NULL && records[0]->next != NULL)
 			store_run(batch, &records[0]->next, 1);
@@ -602,7 +790,7 @@ try_to_write(Batch *batch, Record **records, int nrecords, SidecarRow **rows)
 		/* of several it is not known which */
 		written = nrecords == 1;
 		if (written)
-			sidecar_reject(batch->context, records[0], edata, NULL);
+			sidecar_reject(batch->answers, records[0], edata, NULL);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);

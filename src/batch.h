@@ -24,6 +24,8 @@ typedef struct Record
 	int64		position;		/* in the input */
 	const SidecarEntity *entity;
 	JsonbValue	json;
+	bool		from_text;		/* its fields are text, also where it is JSON */
+	int64		line;			/* of the file that COPY reads; 0: none */
 	char	   *key;			/* NULL: none that is text or a number */
 	SidecarRule rule;
 	TimestampTz time;			/* what last_enriched_at is, unless given */
@@ -34,6 +36,9 @@ typedef struct Record
 
 	/* while its chunk is worked on */
 	struct Record *next;		/* the next of the same key */
+	struct Record **members;	/* what it was merged of; NULL: it is one that
+								 * came */
+	int			nmembers;
 	SidecarRow	row;			/* converted */
 } Record;
 
@@ -50,8 +55,24 @@ typedef struct Converter
 	bool		populating;		/* it is at work */
 } Converter;
 
+/* What stores records, chunk by chunk */
+typedef struct Batch
+{
+	SidecarStore store;
+	Converter	converter;
+	Bitmapset  *defaulted;		/* which of the columns have a default */
+	bool		merging;		/* records of one key may become one */
+	MemoryContext answers;		/* of what is wrong with records: the caller's */
+	MemoryContext chunk;		/* of what is made of a chunk */
+	bool		write_first;	/* looking up found nothing, of late */
+} Batch;
+
 /* in batch.c */
 extern void sidecar_store_records(const SidecarEntity *entity, Record *records, int nrecords);
+extern Batch *sidecar_begin_batch(const SidecarEntity *entity, MemoryContext answers);
+extern void sidecar_store_chunk(Batch *batch, Record **records, int nrecords);
+extern void sidecar_end_batch(Batch *batch);
+extern char *sidecar_record_key(JsonbValue *json, const char *key);
 
 /* in convert.c */
 extern void sidecar_begin_conversion(Converter *converter, const SidecarTable *table,

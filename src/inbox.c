@@ -1,560 +1,782 @@
 /*-------------------------------------------------------------------------
  *
  * inbox.c
- *		Views to INSERT or COPY records into.
+ *		Foreign tables to INSERT or COPY records into: the wrapper "sidecar".
  *
- * The row trigger checks a row and keeps it; the statement trigger stores what
- * its statement has brought: in key order, so that two statements seldom wait
- * for each other and never in a circle over the rows that both bring, and by
- * many rows per write.  Rows of one key become one record first, of the last
- * value given for each column: what "overwrite" makes of them one by one.
+ * A row becomes a record, as one of a batch: its columns are text, an object of
+ * strings then.  Records are kept until their statement ends, on disk beyond
+ * work_mem, and stored in key order, so that two statements never wait for each
+ * other in a circle over the rows that both bring, and by many rows per write.
+ * Only who asks for the outcome of each row has it stored in its turn.
  *
- * Kept rows go to disk beyond work_mem.  An error on the way takes them away
- * with everything else that the statement has done.
+ * What cannot be stored is parked as a batch's, in the order in which it came,
+ * when all else is stored; a NOTICE counts it.
+ *
+ * EndForeignModify runs SPI.  Whoever calls it (ProcessQuery, SPI, SQL functions,
+ * EXPLAIN, CopyFrom) does so before the snapshot of the statement is popped, with
+ * the resource owner that was current when it began, and never after an error.
+ * So memory, files and open tables of an inbox are the statement's, and go with
+ * it, however it ends: they need nobody who looks after them.
+ *
+ * Memory: "sidecar inbox", below the executor's, lasts as long as the statement;
+ * "sidecar answers", below it, has what is wrong with a chunk's records until
+ * they are kept; "sidecar records" a chunk of records that is being stored or
+ * parked.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
+#include "access/reloptions.h"
 #include "access/xact.h"
 #include "catalog/pg_collation.h"
+#include "catalog/pg_foreign_table.h"
 #include "catalog/pg_operator.h"
-#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
-#include "commands/trigger.h"
+#include "commands/copy.h"
+#include "commands/copyfrom_internal.h"
+#include "commands/defrem.h"
+#include "executor/executor.h"
 #include "executor/tuptable.h"
+#include "foreign/fdwapi.h"
+#include "foreign/foreign.h"
 #include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "optimizer/paths.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
-#include "utils/lsyscache.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 #include "utils/tuplesort.h"
-#include "utils/tuplestore.h"
 
-#include "sidecar.h"
+#include "batch.h"
+
+/* The columns of an inbox that are none of the record */
+#define INBOX_COL_RULE "on_conflict"
+#define INBOX_COL_OUTCOME "outcome"
+
+/* The option of the foreign table */
+#define INBOX_OPTION "entity"
+
+/* What is done about a record that cannot be stored */
+enum
+{
+	REJECTS_PARK,
+	REJECTS_ERROR
+};
+
+/* A record, while it is kept */
+enum
+{
+	KEPT_KEY,
+	KEPT_POSITION,
+	KEPT_LINE,
+	KEPT_RULE,
+	KEPT_RECORD,
+	KEPT_SQLSTATE,				/* of one that was rejected, as is the next */
+	KEPT_ERROR,
+	KEPT_COLUMNS
+};
 
 /* What a statement has brought so far */
 typedef struct Inbox
 {
-	struct Inbox *next;
-	Oid			view;
-	SubTransactionId subxact;
-	Oid			role;			/* who may write, or not */
-	const SidecarEntity *entity;
 	MemoryContext context;		/* of all this */
-	SidecarColumns columns;
-	TupleDesc	desc;			/* of a chunk: the columns, the position, and
-								 * whether the time was given */
-	ResourceOwner owner;		/* of the files that rows go to: the
-								 * transaction's, like their memory */
-	TupleTableSlot *slot;
-	Tuplesortstate *rows;
-	int64		nrows;
+	MemoryContext answers;		/* of what is wrong with a chunk's records */
+	ResourceOwner owner;		/* of the tables and files: the statement's */
+	Oid			role;			/* whose rows these are */
+	const SidecarEntity *entity;
+	const char *name;			/* of the foreign table */
+	Batch	   *batch;
+	bool		strict;			/* the first bad record is an error */
+	JsonbValue *columns;		/* their names, as keys of an object */
+	AttrNumber	rule;			/* the column for it, or InvalidAttrNumber */
+	AttrNumber	outcome;		/* the column, likewise */
+	bool		row_by_row;		/* the outcome is asked for */
+	TupleTableSlot *kept;		/* a record that is about to be kept */
+	TupleTableSlot *got;		/* one that was, as the sort gives it */
+	Tuplesortstate *records;	/* by key, those of one key by position */
+	int64		nrecords;
+	Tuplesortstate *rejects;	/* by position; NULL: there is none yet */
+	int64		nrejects;
 } Inbox;
 
-/* Those whose statements are still running */
-static Inbox *inboxes = NULL;
+static const struct config_enum_entry rejects_options[] = {
+	{"park", REJECTS_PARK, false},
+	{"error", REJECTS_ERROR, false},
+	{NULL, 0, false}
+};
 
-static void keep_row(Inbox *inbox, const TriggerData *trigdata);
-static void require_statement_trigger(Relation view, Oid function);
-static void require_same_columns(const Inbox *inbox, Relation view);
-static Inbox *find_inbox(Oid view);
-static void refuse_mixed_roles(Oid view);
-static Inbox *open_inbox(Relation view, const Trigger *trigger);
-static void learn_columns(Inbox *inbox, const SidecarTable *table, Relation view);
-sidecar_noreturn static void refuse_view(Relation view, const char *detail);
-static Tuplesortstate *begin_sort(TupleDesc desc, AttrNumber position);
-static void close_inbox(Inbox *inbox);
-static void store_rows(Inbox *inbox);
-static bool merge_rows(Inbox *inbox, TupleTableSlot *row, TupleTableSlot *next, Datum *values, bool *nulls,
-					   MemoryContext context);
-static void write_rows(const Inbox *inbox, Tuplestorestate *chunk, int nrows, MemoryContext context);
-static void forget_inboxes(SubTransactionId subxact);
-static void refuse_unstored(SubTransactionId subxact);
-static void transaction_ends(XactEvent event, void *arg);
-static void subtransaction_ends(SubXactEvent event, SubTransactionId subxact,
-								SubTransactionId parent, void *arg);
+/* sidecar.inbox_rejects */
+static int	inbox_rejects = REJECTS_PARK;
 
-PG_FUNCTION_INFO_V1(sidecar_inbox_insert);
+static void estimate_size(PlannerInfo *root, RelOptInfo *rel, Oid relid);
+static void add_paths(PlannerInfo *root, RelOptInfo *rel, Oid relid);
+static int	is_updatable(Relation rel);
+static List *plan_insert(PlannerInfo *root, ModifyTable *plan, Index rti, int subplan);
+static void begin_modify(ModifyTableState *mtstate, ResultRelInfo *target, List *private, int subplan, int eflags);
+static void begin_insert(ModifyTableState *mtstate, ResultRelInfo *target);
+static const SidecarEntity *inbox_entity(Relation rel);
+static void learn_columns(Inbox *inbox, Relation rel);
+static bool asks_for(const ModifyTable *plan, Relation rel, const char *column);
+static TupleTableSlot *insert_row(EState *estate, ResultRelInfo *target, TupleTableSlot *slot,
+								  TupleTableSlot *plan_slot);
+static void require_same_role(const Inbox *inbox);
+static void read_row(const Inbox *inbox, TupleTableSlot *slot, Record *record);
+static void read_rule(Record *record, const char *name);
+static int64 copy_line(void);
+static bool is_convertible(Inbox *inbox, Record *record);
+static void store_now(Inbox *inbox, Record *record);
+static void put_outcome(const Inbox *inbox, TupleTableSlot *slot, SidecarOutcome outcome);
+static Tuplesortstate *begin_sort(const Inbox *inbox, bool by_key);
+static void put_record(const Inbox *inbox, Tuplesortstate *sort, const Record *record);
+static bool get_record(const Inbox *inbox, Tuplesortstate *sort, Record *record, Size *bytes);
+static void end_insert(EState *estate, ResultRelInfo *target);
+static void store_kept(Inbox *inbox);
+static void reject(Inbox *inbox, const Record *record, bool in_turn);
+static int	tell_place(const Inbox *inbox, const Record *record);
+static void park_rejects(Inbox *inbox);
+
+PG_FUNCTION_INFO_V1(sidecar_fdw_handler);
+PG_FUNCTION_INFO_V1(sidecar_fdw_validator);
 
 /*
- * Registers what looks after kept rows at the end of a transaction.
+ * Defines sidecar.inbox_rejects.
  */
 void
 sidecar_inbox_init(void)
 {
-	RegisterXactCallback(transaction_ends, NULL);
-	RegisterSubXactCallback(subtransaction_ends, NULL);
+	DefineCustomEnumVariable("sidecar.inbox_rejects",
+							 "What is done about a row of an inbox that cannot be stored.",
+							 "\"park\" keeps it in " SIDECAR_SCHEMA "." SIDECAR_REJECTS
+							 ", \"error\" fails at the first.",
+							 &inbox_rejects, REJECTS_PARK, rejects_options,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
+	MarkGUCPrefixReserved("sidecar");
 }
 
 /*
- * sidecar_inbox_insert() RETURNS trigger
+ * sidecar_fdw_handler() RETURNS fdw_handler
  *
- * Of a view whose columns are a record's, twice: INSTEAD OF INSERT FOR EACH
- * ROW, with the entity as its argument, and AFTER INSERT FOR EACH STATEMENT.
- * Stores the rows under "overwrite" at the end of their statement.  The row
- * trigger returns the row, so that INSERT ... RETURNING and COPY count it.
+ * Tables that take INSERT and COPY, and never have a row.  UPDATE, DELETE and
+ * the like are PostgreSQL's to refuse.
  *
- * Errors: those of sidecar_upsert_company(), what is wrong with a value in its
- * row's turn and all else at the end; 39P01 when called in another way; 22023
- * when there is no such entity; 42P17 when the view's columns are not those of
- * a record; and 55000 when a transaction ends that has rows left, for want of
- * the statement trigger.
+ * Errors: what is missing (42P01, 42703, 55000) and a role that may not write
+ * (42501) before a row is kept; all else is about records, and they are parked.
  */
 Datum
-sidecar_inbox_insert(PG_FUNCTION_ARGS)
+sidecar_fdw_handler(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigdata = (TriggerData *) fcinfo->context;
-	TriggerEvent event;
-	Inbox	   *inbox;
+	FdwRoutine *routine = makeNode(FdwRoutine);
 
-	/* a role may call it as a function */
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("trigger function was not called as a trigger")));
-	event = trigdata->tg_event;
-	inbox = find_inbox(RelationGetRelid(trigdata->tg_relation));
-	if (TRIGGER_FIRED_AFTER(event) && TRIGGER_FIRED_FOR_STATEMENT(event) &&
-		TRIGGER_FIRED_BY_INSERT(event))
-	{
-		/* none: the statement has brought no row */
-		refuse_mixed_roles(RelationGetRelid(trigdata->tg_relation));
-		if (inbox != NULL)
-			store_rows(inbox);
-		return PointerGetDatum(NULL);
-	}
-	if (!TRIGGER_FIRED_INSTEAD(event) || !TRIGGER_FIRED_BY_INSERT(event) ||
-		trigdata->tg_trigger->tgnargs != 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("trigger \"%s\" must be fired INSTEAD OF INSERT, with the entity as its argument, or AFTER INSERT FOR EACH STATEMENT",
-						trigdata->tg_trigger->tgname)));
-	if (inbox == NULL)
-		inbox = open_inbox(trigdata->tg_relation, trigdata->tg_trigger);
-	keep_row(inbox, trigdata);
-
-	/*
-	 * not the tuple itself: of what a trigger returns PostgreSQL frees no
-	 * copy
-	 */
-	return PointerGetDatum(heap_copytuple(trigdata->tg_trigtuple));
+	routine->GetForeignRelSize = estimate_size;
+	routine->GetForeignPaths = add_paths;
+	routine->IsForeignRelUpdatable = is_updatable;
+	routine->PlanForeignModify = plan_insert;
+	routine->BeginForeignModify = begin_modify;
+	routine->EndForeignModify = end_insert;
+	/* COPY, and rows that a partitioned table sends on */
+	routine->BeginForeignInsert = begin_insert;
+	routine->EndForeignInsert = end_insert;
+	/* no batches: rows are kept anyway */
+	routine->ExecForeignInsert = insert_row;
+	PG_RETURN_POINTER(routine);
 }
 
 /*
- * Checks a row and keeps it.
- */
-static void
-keep_row(Inbox *inbox, const TriggerData *trigdata)
-{
-	TupleTableSlot *slot = inbox->slot;
-	SidecarRow	row = {0};
-	int			n = inbox->columns.n;
-	ResourceOwner owner = CurrentResourceOwner;
-
-	require_same_columns(inbox, trigdata->tg_relation);
-	ExecClearTuple(slot);
-	heap_deform_tuple(trigdata->tg_trigtuple, RelationGetDescr(trigdata->tg_relation),
-					  slot->tts_values, slot->tts_isnull);
-	/* in its row's turn, so that COPY can name the line */
-	row.values = slot->tts_values;
-	row.nulls = slot->tts_isnull;
-	sidecar_check_row(&inbox->columns, &row);
-	sidecar_set_time(&inbox->columns, &row, GetCurrentTransactionStartTimestamp());
-	slot->tts_values[n] = Int64GetDatum(inbox->nrows++);
-	slot->tts_values[n + 1] = BoolGetDatum(row.time_given);
-	slot->tts_isnull[n] = slot->tts_isnull[n + 1] = false;
-	ExecStoreVirtualTuple(slot);
-
-	/* the statement's would close the file under us, should it end before us */
-	CurrentResourceOwner = inbox->owner;
-	tuplesort_puttupleslot(inbox->rows, slot);
-	CurrentResourceOwner = owner;
-}
-
-/*
- * Raises 42P17 unless the view has the trigger that stores what the row trigger
- * keeps, whenever that fires: enabled, unconditional.
- */
-static void
-require_statement_trigger(Relation view, Oid function)
-{
-	for (int i = 0; i < view->trigdesc->numtriggers; i++)
-	{
-		Trigger    *trigger = &view->trigdesc->triggers[i];
-
-		if (trigger->tgfoid == function && TRIGGER_FOR_AFTER(trigger->tgtype) &&
-			!TRIGGER_FOR_ROW(trigger->tgtype) && TRIGGER_FOR_INSERT(trigger->tgtype) &&
-			trigger->tgqual == NULL &&
-		/* as PostgreSQL decides whether it fires */
-			(trigger->tgenabled == TRIGGER_FIRES_ALWAYS ||
-			 trigger->tgenabled == (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA ?
-									TRIGGER_FIRES_ON_REPLICA : TRIGGER_FIRES_ON_ORIGIN)))
-			return;
-	}
-	refuse_view(view, "It has no trigger AFTER INSERT FOR EACH STATEMENT without a condition "
-				"that calls sidecar_inbox_insert().");
-}
-
-/*
- * Raises 55000 if the view is not what it was when the inbox was opened.
- */
-static void
-require_same_columns(const Inbox *inbox, Relation view)
-{
-	TupleDesc	desc = RelationGetDescr(view);
-	bool		same = desc->natts == inbox->columns.n;
-
-	for (int i = 0; i < desc->natts && same; i++)
-		same = TupleDescAttr(desc, i)->atttypid == TupleDescAttr(inbox->desc, i)->atttypid &&
-			TupleDescAttr(desc, i)->atttypmod == TupleDescAttr(inbox->desc, i)->atttypmod &&
-			strcmp(NameStr(TupleDescAttr(desc, i)->attname), inbox->columns.columns[i]->name) == 0;
-	if (!same)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the columns of view \"%s\" have changed while it has rows that are not stored",
-						RelationGetRelationName(view))));
-}
-
-/*
- * The inbox of the statement that is running, or NULL.
+ * sidecar_fdw_validator(options, catalog) RETURNS void
  *
- * A statement within that statement, in a function that it calls, stores the
- * rows of both when it ends, which is as well as later.  But not those of an
- * outer transaction, which may survive it, nor with another role's privileges.
+ * A foreign table has the option "entity", which names one; nothing else has
+ * any.  Errors: HV00D, HV00J, 22023.
  */
-static Inbox *
-find_inbox(Oid view)
+Datum
+sidecar_fdw_validator(PG_FUNCTION_ARGS)
 {
-	for (Inbox *inbox = inboxes; inbox != NULL; inbox = inbox->next)
+	List	   *options = untransformRelOptions(PG_GETARG_DATUM(0));
+	bool		of_table = PG_GETARG_OID(1) == ForeignTableRelationId;
+	ListCell   *lc;
+
+	foreach(lc, options)
 	{
-		/*
-		 * another role's rows are stored by its own statement trigger, or not
-		 * at all
-		 */
-		if (inbox->view == view && inbox->role == GetUserId() &&
-			inbox->subxact == GetCurrentSubTransactionId())
-			return inbox;
+		DefElem    *option = lfirst(lc);
+
+		if (!of_table || strcmp(option->defname, INBOX_OPTION) != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+					 errmsg("invalid option \"%s\"", option->defname),
+					 of_table ? errhint("The only option is \"" INBOX_OPTION "\".") : 0));
+		(void) sidecar_entity(defGetString(option));
 	}
-	return NULL;
+	if (of_table && options == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
+				 errmsg("option \"" INBOX_OPTION "\" is missing"),
+				 errdetail("It tells what the rows are about.")));
+	PG_RETURN_VOID();
+}
+
+static void
+estimate_size(PlannerInfo *root, RelOptInfo *rel, Oid relid)
+{
+	rel->rows = 0;
+}
+
+static void
+add_paths(PlannerInfo *root, RelOptInfo *rel, Oid relid)
+{
+	/* so that nothing is ever scanned */
+	mark_dummy_rel(rel);
+}
+
+static int
+is_updatable(Relation rel)
+{
+	return 1 << CMD_INSERT;
+}
+
+static List *
+plan_insert(PlannerInfo *root, ModifyTable *plan, Index rti, int subplan)
+{
+	/* an UPDATE or DELETE is refused by the executor, with words of its own */
+	if (plan->operation == CMD_INSERT && plan->onConflictAction == ONCONFLICT_UPDATE)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("an inbox cannot have ON CONFLICT DO UPDATE"),
+				 errhint("Each row's column \"" INBOX_COL_RULE "\" tells what becomes of a stored row.")));
+	return NIL;
+}
+
+static void
+begin_modify(ModifyTableState *mtstate, ResultRelInfo *target, List *private, int subplan, int eflags)
+{
+	/* EXPLAIN alone looks at nothing, and locks nothing */
+	if (!(eflags & EXEC_FLAG_EXPLAIN_ONLY))
+		begin_insert(mtstate, target);
 }
 
 /*
- * Raises 55000 if the statement has also brought rows by another role.  They
- * are not stored by this one, nor may they wait for a later statement: what
- * they point to may be gone by then.
+ * Opens an inbox for the statement: all that may be refused is refused before a
+ * row is kept.
  */
 static void
-refuse_mixed_roles(Oid view)
+begin_insert(ModifyTableState *mtstate, ResultRelInfo *target)
 {
-	for (Inbox *inbox = inboxes; inbox != NULL; inbox = inbox->next)
-	{
-		if (inbox->view == view && inbox->subxact == GetCurrentSubTransactionId() &&
-			inbox->role != GetUserId())
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("%lld rows for view \"%s\" were not stored",
-							(long long) inbox->nrows, get_rel_name(view)),
-					 errdetail("The role has changed while the statement was running.")));
-	}
-}
+	Relation	rel = target->ri_RelationDesc;
 
-/*
- * Makes an inbox, for the entity that the row trigger names.
- */
-static Inbox *
-open_inbox(Relation view, const Trigger *trigger)
-{
-	const SidecarEntity *entity = sidecar_entity(trigger->tgargs[0]);
-	SidecarTable *table = sidecar_open(entity, RowExclusiveLock, false);
-	MemoryContext context = AllocSetContextCreate(CurTransactionContext, "sidecar inbox",
+	/* COPY has none */
+	ModifyTable *plan = (ModifyTable *) mtstate->ps.plan;
+	MemoryContext context = AllocSetContextCreate(mtstate->ps.state->es_query_cxt, "sidecar inbox",
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	Inbox	   *inbox = palloc0(sizeof(Inbox));
+	TupleDesc	desc = CreateTemplateTupleDesc(KEPT_COLUMNS);
 
-	/* all that may be refused is refused before a row is kept */
-	require_statement_trigger(view, trigger->tgfoid);
-	sidecar_require_master(table);
 	inbox->context = context;
-	/* the statement's resource owner may go before the rows do */
-	inbox->owner = CurTransactionResourceOwner;
-	inbox->view = RelationGetRelid(view);
+	inbox->answers = AllocSetContextCreate(context, "sidecar answers", ALLOCSET_DEFAULT_SIZES);
+	inbox->owner = CurrentResourceOwner;
 	inbox->role = GetUserId();
-	inbox->subxact = GetCurrentSubTransactionId();
-	inbox->entity = entity;
-	learn_columns(inbox, table, view);
-	inbox->desc = sidecar_chunk_desc(&inbox->columns);
-	inbox->slot = MakeSingleTupleTableSlot(inbox->desc, &TTSOpsVirtual);
-	inbox->rows = begin_sort(inbox->desc, (AttrNumber) (inbox->columns.n + 1));
+	inbox->entity = inbox_entity(rel);
+	inbox->name = pstrdup(RelationGetRelationName(rel));
+	inbox->batch = sidecar_begin_batch(inbox->entity, inbox->answers);
+	inbox->batch->merging = true;
+	/* by the plan: a partition that is routed to is not planned itself */
+	inbox->batch->store.keep = plan != NULL && plan->onConflictAction == ONCONFLICT_NOTHING;
+	inbox->strict = inbox_rejects == REJECTS_ERROR;
+	learn_columns(inbox, rel);
+	inbox->row_by_row = inbox->outcome != InvalidAttrNumber && plan != NULL &&
+		asks_for(plan, target->ri_RootResultRelInfo ? target->ri_RootResultRelInfo->ri_RelationDesc : rel,
+				 INBOX_COL_OUTCOME);
+
+	TupleDescInitEntry(desc, KEPT_KEY + 1, NULL, TEXTOID, -1, 0);
+	TupleDescInitEntry(desc, KEPT_POSITION + 1, NULL, INT8OID, -1, 0);
+	TupleDescInitEntry(desc, KEPT_LINE + 1, NULL, INT8OID, -1, 0);
+	TupleDescInitEntry(desc, KEPT_RULE + 1, NULL, INT4OID, -1, 0);
+	TupleDescInitEntry(desc, KEPT_RECORD + 1, NULL, JSONBOID, -1, 0);
+	TupleDescInitEntry(desc, KEPT_SQLSTATE + 1, NULL, INT4OID, -1, 0);
+	TupleDescInitEntry(desc, KEPT_ERROR + 1, NULL, TEXTOID, -1, 0);
+	inbox->kept = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
+	inbox->got = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
+	inbox->records = begin_sort(inbox, true);
+	target->ri_FdwState = inbox;
 	MemoryContextSwitchTo(old);
-	sidecar_close(table);
-	inbox->next = inboxes;
-	inboxes = inbox;
-	return inbox;
 }
 
 /*
- * The view's columns are a record's: the key first.  Errors: they are not
- * (42P17), or the table has no such column (42703).
+ * What the foreign table's rows are about.  Error: it does not say (HV00J).
+ */
+static const SidecarEntity *
+inbox_entity(Relation rel)
+{
+	ListCell   *lc;
+
+	foreach(lc, GetForeignTable(RelationGetRelid(rel))->options)
+	{
+		DefElem    *option = lfirst(lc);
+
+		if (strcmp(option->defname, INBOX_OPTION) == 0)
+			return sidecar_entity(defGetString(option));
+	}
+	/* the wrapper may have lost its validator */
+	ereport(ERROR,
+			(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
+			 errmsg("foreign table \"%s\" has no option \"" INBOX_OPTION "\"", RelationGetRelationName(rel))));
+}
+
+/*
+ * The foreign table's columns are a record's, and ours.  Errors: one is not text
+ * (42804); the sidecar has no such column (42703), or none is the key (42P17).
  */
 static void
-learn_columns(Inbox *inbox, const SidecarTable *table, Relation view)
+learn_columns(Inbox *inbox, Relation rel)
 {
-	TupleDesc	desc = RelationGetDescr(view);
-	SidecarColumns *columns = &inbox->columns;
+	TupleDesc	desc = RelationGetDescr(rel);
+	bool		has_key = false;
 
-	columns->n = desc->natts;
-	columns->columns = palloc(sizeof(SidecarColumn *) * desc->natts);
+	inbox->columns = palloc0(sizeof(JsonbValue) * desc->natts);
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
-		const char *name = NameStr(att->attname);
-		SidecarColumn *column = sidecar_describe_column(sidecar_column(table, name));
+		JsonbValue *column = &inbox->columns[i];
 
-		/* no cast in between, which could be somebody's own */
-		if (att->atttypid != column->given_type)
-			refuse_view(view, psprintf("Its column \"%s\" is of type %s, not %s.", name,
-									   format_type_be(att->atttypid), format_type_be(column->given_type)));
-
-		/*
-		 * the view's values are of its own lengths: the table's are for the
-		 * write
-		 */
-		column->given_typmod = att->atttypmod;
-		columns->columns[i] = column;
-		if (strcmp(name, SIDECAR_COL_TIME) == 0)
-			columns->time = i;
+		if (att->attisdropped)
+			continue;
+		if (att->atttypid != TEXTOID)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("column \"%s\" of foreign table \"%s\" is not text",
+							NameStr(att->attname), inbox->name)));
+		if (strcmp(NameStr(att->attname), INBOX_COL_RULE) == 0)
+			inbox->rule = att->attnum;
+		else if (strcmp(NameStr(att->attname), INBOX_COL_OUTCOME) == 0)
+			inbox->outcome = att->attnum;
+		else
+			/* a name that no record could give is nobody's bad row */
+			(void) sidecar_column(inbox->batch->store.table, NameStr(att->attname));
+		if (strcmp(NameStr(att->attname), inbox->entity->key) == 0)
+			has_key = true;
+		column->type = jbvString;
+		column->val.string.val = pstrdup(NameStr(att->attname));
+		column->val.string.len = (int) strlen(column->val.string.val);
 	}
-
-	/* the time is not the first, which is the key */
-	if (strcmp(columns->columns[0]->name, inbox->entity->key) != 0 || columns->time == 0)
-		refuse_view(view, psprintf("Its first column must be \"%s\", and \"%s\" among the others.",
-								   inbox->entity->key, SIDECAR_COL_TIME));
-}
-
-static void
-refuse_view(Relation view, const char *detail)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-			 errmsg("view \"%s\" cannot be an inbox", RelationGetRelationName(view)),
-			 errdetail("%s", detail)));
+	if (!has_key)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+				 errmsg("foreign table \"%s\" has no column \"%s\"", inbox->name, inbox->entity->key)));
 }
 
 /*
- * A sort by key, and of one key by position.
+ * True if RETURNING has the column, or the whole row, of the table that the
+ * statement names, which may be one that our partition belongs to.
+ */
+static bool
+asks_for(const ModifyTable *plan, Relation rel, const char *column)
+{
+	List	   *vars;
+	ListCell   *lc;
+
+	if (plan->returningLists == NIL)
+		return false;
+	/* an INSERT has one result relation; the projection is not made yet */
+	vars = pull_var_clause(linitial(plan->returningLists),
+						   PVC_RECURSE_AGGREGATES | PVC_RECURSE_WINDOWFUNCS | PVC_RECURSE_PLACEHOLDERS);
+	foreach(lc, vars)
+	{
+		Var		   *var = lfirst_node(Var, lc);
+
+		if (var->varno != linitial_int(plan->resultRelations))
+			continue;
+		if (var->varattno == InvalidAttrNumber)
+			return true;
+		if (var->varattno > 0 &&
+			strcmp(NameStr(TupleDescAttr(RelationGetDescr(rel), var->varattno - 1)->attname), column) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Takes a row: keeps it, or stores it now if its outcome is asked for.  Every row
+ * counts, and is returned, whatever becomes of it.
+ */
+static TupleTableSlot *
+insert_row(EState *estate, ResultRelInfo *target, TupleTableSlot *slot, TupleTableSlot *plan_slot)
+{
+	Inbox	   *inbox = target->ri_FdwState;
+
+	/* per row, whoever calls: it is reset before the next one */
+	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
+	Record		record = {0};
+
+	require_same_role(inbox);
+	record.position = inbox->nrecords++;
+	record.line = copy_line();
+	read_row(inbox, slot, &record);
+	if (record.outcome == SIDECAR_REJECTED || (inbox->strict && !is_convertible(inbox, &record)))
+		reject(inbox, &record, true);
+	else if (inbox->row_by_row)
+		store_now(inbox, &record);
+	else
+		put_record(inbox, inbox->records, &record);
+	if (inbox->row_by_row)
+		put_outcome(inbox, slot, record.outcome);
+	MemoryContextSwitchTo(old);
+	return slot;
+}
+
+/*
+ * Raises 55000 if this is another role than that whose statement it was: what
+ * one may store the other may not, perhaps.
+ */
+static void
+require_same_role(const Inbox *inbox)
+{
+	if (GetUserId() != inbox->role)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("rows for \"%s\" cannot be stored", inbox->name),
+				 errdetail("The role has changed while the statement was running.")));
+}
+
+/*
+ * Makes the row a record.
+ */
+static void
+read_row(const Inbox *inbox, TupleTableSlot *slot, Record *record)
+{
+	TupleDesc	desc = slot->tts_tupleDescriptor;
+	JsonbParseState *state = NULL;
+
+	slot_getallattrs(slot);
+	record->entity = inbox->entity;
+	record->from_text = true;
+	record->time = GetCurrentTransactionStartTimestamp();
+	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		AttrNumber	attnum = (AttrNumber) (i + 1);
+		JsonbValue	value;
+
+		/* NULL is not given; an outcome is ours to give */
+		if (slot->tts_isnull[i] || TupleDescAttr(desc, i)->attisdropped || attnum == inbox->outcome)
+			continue;
+		value.type = jbvString;
+		value.val.string.val = TextDatumGetCString(slot->tts_values[i]);
+		value.val.string.len = (int) strlen(value.val.string.val);
+		if (attnum == inbox->rule)
+		{
+			read_rule(record, value.val.string.val);
+			/* what names no rule is parked with the rest, to be mended */
+			if (record->outcome != SIDECAR_REJECTED)
+				continue;
+		}
+		(void) pushJsonbValue(&state, WJB_KEY, &inbox->columns[i]);
+		(void) pushJsonbValue(&state, WJB_VALUE, &value);
+	}
+	JsonbToJsonbValue(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)), &record->json);
+	record->key = sidecar_record_key(&record->json, inbox->entity->key);
+
+	/* the clause is the statement's, and the nearest rule for who retries */
+	if (inbox->batch->store.keep)
+		record->rule = SIDECAR_FILL;
+}
+
+/*
+ * Reads the row's rule; a record whose rule is none is rejected.
+ */
+static void
+read_rule(Record *record, const char *name)
+{
+	/* blank is not given */
+	if (name[strspn(name, " \t\n\r")] == '\0' || sidecar_find_rule(name, &record->rule))
+		return;
+	record->outcome = SIDECAR_REJECTED;
+	record->sqlstate = ERRCODE_INVALID_PARAMETER_VALUE;
+	record->error = psprintf("unknown on_conflict \"%s\"", name);
+}
+
+/*
+ * The line of the file that COPY is at; 0 if it is no COPY.
+ *
+ * GetErrorContextStack() tells it too, as a text, with the line's beginning: too
+ * much to make and to keep of every row, and what is wrong with most bad ones is
+ * found when COPY has gone on.
+ */
+static int64
+copy_line(void)
+{
+	for (ErrorContextCallback *context = error_context_stack; context != NULL; context = context->previous)
+	{
+		if (context->callback == CopyFromErrorCallback)
+			return (int64) ((CopyFromState) context->arg)->cur_lineno;
+	}
+	return 0;
+}
+
+/*
+ * True if the record can be converted; else it tells why not.
+ */
+static bool
+is_convertible(Inbox *inbox, Record *record)
+{
+	sidecar_convert_records(&inbox->batch->converter, &record, 1);
+	memset(&record->row, 0, sizeof(record->row));
+	return record->outcome == SIDECAR_PENDING;
+}
+
+/*
+ * Stores the record in its turn.
+ */
+static void
+store_now(Inbox *inbox, Record *record)
+{
+	sidecar_store_chunk(inbox->batch, &record, 1);
+	if (record->outcome == SIDECAR_REJECTED)
+		reject(inbox, record, true);
+	MemoryContextReset(inbox->answers);
+}
+
+/*
+ * Makes the row say what has become of it.
+ */
+static void
+put_outcome(const Inbox *inbox, TupleTableSlot *slot, SidecarOutcome outcome)
+{
+	TupleDesc	desc = slot->tts_tupleDescriptor;
+	Datum	   *values = palloc(sizeof(Datum) * desc->natts);
+	bool	   *nulls = palloc(sizeof(bool) * desc->natts);
+
+	memcpy(values, slot->tts_values, sizeof(Datum) * desc->natts);
+	memcpy(nulls, slot->tts_isnull, sizeof(bool) * desc->natts);
+	values[inbox->outcome - 1] = CStringGetTextDatum(sidecar_outcome_name(outcome));
+	nulls[inbox->outcome - 1] = false;
+	/* a whole tuple, which is what RETURNING of the whole row takes */
+	ExecForceStoreHeapTuple(heap_form_tuple(desc, values, nulls), slot, false);
+}
+
+/*
+ * A sort of kept records, by key or else by position.
  */
 static Tuplesortstate *
-begin_sort(TupleDesc desc, AttrNumber position)
+begin_sort(const Inbox *inbox, bool by_key)
 {
-	AttrNumber	keys[] = {1, position};
+	AttrNumber	keys[] = {KEPT_KEY + 1, KEPT_POSITION + 1};
 	Oid			operators[] = {TextLessOperator, Int8LessOperator};
 
 	/* byte by byte: the order in which batches lock, too */
 	Oid			collations[] = {C_COLLATION_OID, InvalidOid};
 	bool		nulls_first[] = {false, false};
+	int			first = by_key ? 0 : 1;
 
-	return tuplesort_begin_heap(desc, lengthof(keys), keys, operators, collations,
-								nulls_first, work_mem, NULL, TUPLESORT_NONE);
+	return tuplesort_begin_heap(inbox->got->tts_tupleDescriptor, lengthof(keys) - first, keys + first,
+								operators + first, collations + first, nulls_first + first,
+								work_mem, NULL, TUPLESORT_NONE);
 }
 
-/*
- * Takes an inbox out of those that are open.
- */
 static void
-close_inbox(Inbox *inbox)
+put_record(const Inbox *inbox, Tuplesortstate *sort, const Record *record)
 {
-	for (Inbox **link = &inboxes; *link != NULL; link = &(*link)->next)
-	{
-		if (*link == inbox)
-		{
-			*link = inbox->next;
-			return;
-		}
-	}
-}
-
-/*
- * Stores the rows that an inbox has kept.
- */
-static void
-store_rows(Inbox *inbox)
-{
-	Datum	   *values = palloc(sizeof(Datum) * inbox->desc->natts);
-	bool	   *nulls = palloc(sizeof(bool) * inbox->desc->natts);
+	TupleTableSlot *slot = inbox->kept;
+	Datum	   *values = slot->tts_values;
+	bool	   *nulls = slot->tts_isnull;
 	ResourceOwner owner = CurrentResourceOwner;
-	MemoryContext context;		/* of what is made for a chunk */
-	TupleTableSlot *row;
-	TupleTableSlot *next;
-	bool		more;
+	JsonbValue	json = record->json;
 
-	/* out of the list first: what is stored may bring further rows */
-	close_inbox(inbox);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	context = AllocSetContextCreate(CurrentMemoryContext, "sidecar inbox chunk", ALLOCSET_DEFAULT_SIZES);
-	/* minimal tuples are what the sort gives */
-	row = MakeSingleTupleTableSlot(inbox->desc, &TTSOpsMinimalTuple);
-	next = MakeSingleTupleTableSlot(inbox->desc, &TTSOpsMinimalTuple);
+	ExecClearTuple(slot);
+	memset(nulls, false, sizeof(bool) * KEPT_COLUMNS);
+	nulls[KEPT_KEY] = record->key == NULL;
+	values[KEPT_KEY] = record->key == NULL ? (Datum) 0 : CStringGetTextDatum(record->key);
+	values[KEPT_POSITION] = Int64GetDatum(record->position);
+	values[KEPT_LINE] = Int64GetDatum(record->line);
+	values[KEPT_RULE] = Int32GetDatum(record->rule);
+	values[KEPT_RECORD] = JsonbPGetDatum(JsonbValueToJsonb(&json));
+	values[KEPT_SQLSTATE] = Int32GetDatum(record->sqlstate);
+	nulls[KEPT_ERROR] = record->error == NULL;
+	values[KEPT_ERROR] = record->error == NULL ? (Datum) 0 : CStringGetTextDatum(record->error);
 
-	/* its files are the transaction's, as in keep_row() */
+	ExecStoreVirtualTuple(slot);
+
+	/* the file is the statement's, whatever it is running at the moment */
 	CurrentResourceOwner = inbox->owner;
-	tuplesort_performsort(inbox->rows);
+	tuplesort_puttupleslot(sort, slot);
 	CurrentResourceOwner = owner;
-	more = tuplesort_gettupleslot(inbox->rows, true, true, row, NULL);
-	while (more)
+}
+
+/*
+ * Makes *record the next one, or returns false if there is none.  Adds its size
+ * to *bytes.
+ */
+static bool
+get_record(const Inbox *inbox, Tuplesortstate *sort, Record *record, Size *bytes)
+{
+	TupleTableSlot *slot = inbox->got;
+	Jsonb	   *json;
+
+	if (!tuplesort_gettupleslot(sort, true, false, slot, NULL))
+		return false;
+	slot_getallattrs(slot);
+	memset(record, 0, sizeof(Record));
+	record->entity = inbox->entity;
+	record->from_text = true;
+	record->time = GetCurrentTransactionStartTimestamp();
+	if (!slot->tts_isnull[KEPT_KEY])
+		record->key = TextDatumGetCString(slot->tts_values[KEPT_KEY]);
+	record->position = DatumGetInt64(slot->tts_values[KEPT_POSITION]);
+	record->line = DatumGetInt64(slot->tts_values[KEPT_LINE]);
+	record->rule = DatumGetInt32(slot->tts_values[KEPT_RULE]);
+	/* the slot is the next one's soon */
+	json = DatumGetJsonbPCopy(slot->tts_values[KEPT_RECORD]);
+	JsonbToJsonbValue(json, &record->json);
+	*bytes += VARSIZE(json);
+	record->sqlstate = DatumGetInt32(slot->tts_values[KEPT_SQLSTATE]);
+	if (!slot->tts_isnull[KEPT_ERROR])
 	{
-		Tuplestorestate *chunk = tuplestore_begin_heap(true, false, work_mem);
-		int			nrows = 0;
-
-		for (; more && nrows < SIDECAR_CHUNK; nrows++)
-		{
-			TupleTableSlot *merged = row;
-
-			more = merge_rows(inbox, row, next, values, nulls, context);
-			tuplestore_putvalues(chunk, inbox->desc, values, nulls);
-			row = next;
-			next = merged;
-		}
-		write_rows(inbox, chunk, nrows, context);
-		tuplestore_end(chunk);
-		MemoryContextReset(context);
+		record->error = TextDatumGetCString(slot->tts_values[KEPT_ERROR]);
+		record->outcome = SIDECAR_REJECTED;
 	}
-	tuplesort_end(inbox->rows);
-	if (SPI_finish() != SPI_OK_FINISH)
-		elog(ERROR, "SPI_finish failed");
+	return true;
+}
+
+/*
+ * Stores what was kept.  Not called after an error.
+ */
+static void
+end_insert(EState *estate, ResultRelInfo *target)
+{
+	Inbox	   *inbox = target->ri_FdwState;
+	MemoryContext old;
+	ResourceOwner owner = CurrentResourceOwner;
+
+	/* EXPLAIN */
+	if (inbox == NULL)
+		return;
+	target->ri_FdwState = NULL;
+	require_same_role(inbox);
+	old = MemoryContextSwitchTo(inbox->context);
+	CurrentResourceOwner = inbox->owner;
+	store_kept(inbox);
+	tuplesort_end(inbox->records);
+	if (inbox->rejects != NULL)
+	{
+		park_rejects(inbox);
+		tuplesort_end(inbox->rejects);
+	}
+	sidecar_end_batch(inbox->batch);
+	ExecDropSingleTupleTableSlot(inbox->kept);
+	ExecDropSingleTupleTableSlot(inbox->got);
+	CurrentResourceOwner = owner;
+	MemoryContextSwitchTo(old);
+	if (inbox->nrejects > 0)
+		ereport(NOTICE,
+				(errmsg_plural("%lld of %lld rows for \"%s\" was rejected",
+							   "%lld of %lld rows for \"%s\" were rejected",
+							   (unsigned long) inbox->nrejects,
+							   (long long) inbox->nrejects, (long long) inbox->nrecords, inbox->name),
+				 errhint("What is wrong is told in " SIDECAR_SCHEMA "." SIDECAR_REJECTS ".")));
 	MemoryContextDelete(inbox->context);
 }
 
 /*
- * Makes one row of the row at hand and those that follow it with the same key:
- * of each column the last value that is given.  The row after them is in next;
- * returns whether there is one.
- *
- * Values of those that follow are copied into the context; what one takes the
- * place of is freed: there may be any number of rows of one key.
+ * Stores the kept records in key order, chunk by chunk.
  */
-static bool
-merge_rows(Inbox *inbox, TupleTableSlot *row, TupleTableSlot *next, Datum *values, bool *nulls,
-		   MemoryContext context)
+static void
+store_kept(Inbox *inbox)
 {
-	int			natts = inbox->desc->natts;
-	bool	   *copied = palloc0(sizeof(bool) * natts);
+	MemoryContext context = AllocSetContextCreate(inbox->context, "sidecar records", ALLOCSET_DEFAULT_SIZES);
+	Record	   *records = palloc(sizeof(Record) * SIDECAR_CHUNK);
+	Record	  **order = palloc(sizeof(Record *) * SIDECAR_CHUNK);
 
-	slot_getallattrs(row);
-	memcpy(values, row->tts_values, sizeof(Datum) * natts);
-	memcpy(nulls, row->tts_isnull, sizeof(bool) * natts);
-	while (tuplesort_gettupleslot(inbox->rows, true, true, next, NULL))
+	/* converting makes a few times as much of it */
+	Size		limit = work_mem * (Size) 1024 / 4;
+	int			n;
+
+	tuplesort_performsort(inbox->records);
+	do
 	{
-		slot_getallattrs(next);
-		/* byte by byte, as they were sorted */
-		if (!datum_image_eq(next->tts_values[0], values[0], false, -1))
+		MemoryContext old = MemoryContextSwitchTo(context);
+		Size		bytes = 0;
+
+		for (n = 0; n < SIDECAR_CHUNK && bytes < limit; n++)
 		{
-			pfree(copied);
-			return true;
+			if (!get_record(inbox, inbox->records, &records[n], &bytes))
+				break;
+			order[n] = &records[n];
 		}
-		for (int i = 1; i < inbox->columns.n; i++)
+		if (n > 0)
+			sidecar_store_chunk(inbox->batch, order, n);
+		for (int i = 0; i < n; i++)
 		{
-			Form_pg_attribute att = TupleDescAttr(inbox->desc, i);
-			MemoryContext old;
-
-			if (next->tts_isnull[i])
-				continue;
-			if (copied[i])
-				pfree(DatumGetPointer(values[i]));
-			old = MemoryContextSwitchTo(context);
-			values[i] = datumCopy(next->tts_values[i], att->attbyval, att->attlen);
-			MemoryContextSwitchTo(old);
-			nulls[i] = false;
-			copied[i] = !att->attbyval;
+			if (records[i].outcome == SIDECAR_REJECTED)
+				reject(inbox, &records[i], false);
 		}
-	}
-	pfree(copied);
-	return false;
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(context);
+		MemoryContextReset(inbox->answers);
+	} while (n > 0);
+	MemoryContextDelete(context);
 }
 
 /*
- * Writes the chunk's rows, whose keys differ, by one statement, which is made in
- * the context: SPI's own lasts until the last of any number of chunks.
+ * Keeps a record that cannot be stored, to be parked; or raises why, with the
+ * record's own SQLSTATE.
  */
 static void
-write_rows(const Inbox *inbox, Tuplestorestate *chunk, int nrows, MemoryContext context)
+reject(Inbox *inbox, const Record *record, bool in_turn)
 {
-	MemoryContext old = MemoryContextSwitchTo(context);
-	SidecarTable *table = sidecar_open(inbox->entity, RowExclusiveLock, false);
-	SidecarStore store = {
-		.table = table,.columns = inbox->columns,.desc = inbox->desc,
-		.spi_context = old
-	};
-	Bitmapset  *all = bms_add_range(NULL, 0, inbox->columns.n - 1);
-
-	CHECK_FOR_INTERRUPTS();
-	/* the foreign key may have been dropped since the first row */
-	sidecar_require_master(table);
-	sidecar_run_chunk(&store,
-					  sidecar_deparse_chunk(table, SIDECAR_BY_RULE, SIDECAR_OVERWRITE, &store.columns, all),
-					  SPI_OK_INSERT_RETURNING, chunk, nrows);
-	SPI_freetuptable(SPI_tuptable);
-	sidecar_close(table);
-	MemoryContextSwitchTo(old);
-}
-
-/*
- * Forgets the inboxes of a transaction that has ended, all of them when that
- * is not a sub-transaction.  Their memory goes with it.
- */
-static void
-forget_inboxes(SubTransactionId subxact)
-{
-	Inbox	  **link = &inboxes;
-
-	while (*link != NULL)
+	if (inbox->strict)
+		ereport(ERROR,
+				(errcode(record->sqlstate),
+				 errmsg_internal("%s", record->error),
+		/* in a line's own turn COPY tells it */
+				 in_turn && record->line > 0 ? 0 : tell_place(inbox, record)));
+	if (inbox->rejects == NULL)
 	{
-		/* what they point to goes with the transaction's memory */
-		if (subxact == InvalidSubTransactionId || (*link)->subxact == subxact)
-			*link = (*link)->next;
-		else
-			link = &(*link)->next;
+		MemoryContext old = MemoryContextSwitchTo(inbox->context);
+
+		inbox->rejects = begin_sort(inbox, false);
+		MemoryContextSwitchTo(old);
 	}
+	put_record(inbox, inbox->rejects, record);
+	inbox->nrejects++;
 }
 
 /*
- * Raises 55000 if the transaction has rows that no statement trigger stored:
- * they must not be lost silently.
+ * Adds to an error which row it is about.
+ */
+static int
+tell_place(const Inbox *inbox, const Record *record)
+{
+	if (record->line > 0)
+		return errcontext("COPY %s, line %lld", inbox->name, (long long) record->line);
+	return errcontext("row %lld for \"%s\"", (long long) record->position + 1, inbox->name);
+}
+
+/*
+ * Parks what was rejected, in the order in which it came.
  */
 static void
-refuse_unstored(SubTransactionId subxact)
+park_rejects(Inbox *inbox)
 {
-	for (Inbox *inbox = inboxes; inbox != NULL; inbox = inbox->next)
+	MemoryContext context = AllocSetContextCreate(inbox->context, "sidecar records", ALLOCSET_DEFAULT_SIZES);
+	Record	   *records = palloc(sizeof(Record) * SIDECAR_CHUNK);
+	Size		limit = work_mem * (Size) 1024 / 4;
+	int			n;
+
+	tuplesort_performsort(inbox->rejects);
+	do
 	{
-		/* a statement trigger that was dropped or disabled meanwhile */
-		if (subxact == InvalidSubTransactionId || inbox->subxact == subxact)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("%lld rows for view \"%s\" were not stored",
-							(long long) inbox->nrows, get_rel_name(inbox->view)),
-					 errhint("It needs a trigger AFTER INSERT FOR EACH STATEMENT that calls sidecar_inbox_insert().")));
-	}
-}
+		MemoryContext old = MemoryContextSwitchTo(context);
+		Size		bytes = 0;
 
-static void
-transaction_ends(XactEvent event, void *arg)
-{
-	/* while it can still fail */
-	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE)
-		refuse_unstored(InvalidSubTransactionId);
-	else if (event == XACT_EVENT_ABORT)
-		forget_inboxes(InvalidSubTransactionId);
-}
-
-static void
-subtransaction_ends(SubXactEvent event, SubTransactionId subxact,
-					SubTransactionId parent, void *arg)
-{
-	if (event == SUBXACT_EVENT_PRE_COMMIT_SUB)
-		refuse_unstored(subxact);
-	else if (event == SUBXACT_EVENT_ABORT_SUB)
-		forget_inboxes(subxact);
+		for (n = 0; n < SIDECAR_CHUNK && bytes < limit; n++)
+		{
+			if (!get_record(inbox, inbox->rejects, &records[n], &bytes))
+				break;
+		}
+		sidecar_park(records, n);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(context);
+	} while (n > 0);
+	MemoryContextDelete(context);
 }

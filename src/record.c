@@ -42,21 +42,36 @@ SidecarRule
 sidecar_rule(const text *on_conflict)
 {
 	char	   *name;
+	SidecarRule rule;
 
 	if (on_conflict == NULL)
 		return SIDECAR_OVERWRITE;
 	name = text_to_cstring(on_conflict);
-	for (int rule = 0; rule < SIDECAR_RULES; rule++)
-	{
-		if (strcmp(name, rule_names[rule]) == 0)
-			return rule;
-	}
+	if (sidecar_find_rule(name, &rule))
+		return rule;
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("unknown on_conflict \"%s\"", name),
 			 errhint("Valid values are \"%s\", \"%s\", \"%s\" and \"%s\".",
 					 rule_names[SIDECAR_OVERWRITE], rule_names[SIDECAR_NEWEST],
 					 rule_names[SIDECAR_MOST_CONFIDENT], rule_names[SIDECAR_FILL])));
+}
+
+/*
+ * Finds the rule of that name; false: there is none.
+ */
+bool
+sidecar_find_rule(const char *name, SidecarRule *rule)
+{
+	for (int i = 0; i < SIDECAR_RULES; i++)
+	{
+		if (strcmp(name, rule_names[i]) == 0)
+		{
+			*rule = i;
+			return true;
+		}
+	}
+	return false;
 }
 
 /*

@@ -169,7 +169,9 @@ collect(Record *records, int nrecords, int *start, Datum **columns, bool *no_key
 		columns[PARKED_UNIQUE_ID][n] = no_key[n] ? (Datum) 0 : CStringGetTextDatum(record->key);
 		columns[PARKED_RECORD][n] = JsonbPGetDatum(JsonbValueToJsonb(&record->json));
 		columns[PARKED_ON_CONFLICT][n] = CStringGetTextDatum(sidecar_rule_name(record->rule));
-		columns[PARKED_ERROR][n] = CStringGetTextDatum(record->error);
+		/* where whoever has the file finds it */
+		columns[PARKED_ERROR][n] = record->line == 0 ? CStringGetTextDatum(record->error) :
+			CStringGetTextDatum(psprintf("line %lld: %s", (long long) record->line, record->error));
 		columns[PARKED_SQLSTATE][n] = CStringGetTextDatum(unpack_sql_state(record->sqlstate));
 		n++;
 	}

@@ -197,6 +197,7 @@ typedef struct SidecarStore
 	SidecarColumns columns;
 	TupleDesc	desc;			/* of a chunk: columns, position, time given */
 	bool		look_for_masters;	/* this role may read them */
+	bool		keep;			/* what is stored stays, whatever the rule */
 	MemoryContext spi_context;	/* of the caller's connection to SPI */
 } SidecarStore;
 
@@ -248,6 +249,7 @@ extern Relation sidecar_open_rejects(LOCKMODE lockmode);
 
 /* in record.c */
 extern SidecarRule sidecar_rule(const text *on_conflict);
+extern bool sidecar_find_rule(const char *name, SidecarRule *rule);
 extern const char *sidecar_rule_name(SidecarRule rule);
 extern const char *sidecar_outcome_name(SidecarOutcome outcome);
 extern SidecarColumn *sidecar_describe_column(Form_pg_attribute att);
@@ -268,8 +270,6 @@ extern char *sidecar_deparse_look_up(const SidecarTable *table, const SidecarCol
 extern SidecarOutcome sidecar_store_row(const SidecarTable *table, const SidecarColumns *columns,
 										SidecarRule rule, SidecarRow *row);
 extern TupleDesc sidecar_chunk_desc(const SidecarColumns *columns);
-extern void sidecar_run_chunk(const SidecarStore *store, const char *sql, int expected,
-							  Tuplestorestate *chunk, int nrows);
 extern bool sidecar_write_rows(const SidecarStore *store, SidecarRule rule, SidecarRow **rows, int nrows);
 extern Bitmapset *sidecar_look_up_rows(const SidecarStore *store, SidecarRule rule,
 									   SidecarRow **rows, int nrows, bool written);

@@ -70,6 +70,8 @@ static bool write_chunk(const SidecarStore *store, SidecarStatement statement, S
 static void require_own_table(const SidecarTable *table, HeapTuple tuple, TupleDesc desc);
 static bool match_written(const SidecarTable *table, SidecarRow **rows, int nrows);
 static Tuplestorestate *make_chunk(const SidecarStore *store, SidecarRow **rows, int nrows);
+static void run_chunk(const SidecarStore *store, const char *sql, int expected,
+					  Tuplestorestate *chunk, int nrows);
 static Bitmapset *all_given(SidecarRow **rows, int nrows);
 
 /*
@@ -371,6 +373,8 @@ sidecar_write_rows(const SidecarStore *store, SidecarRule rule, SidecarRow **row
 	SidecarRow **left = palloc(sizeof(SidecarRow *) * nrows);
 	int			nleft = 0;
 
+	if (store->keep)
+		return write_chunk(store, SIDECAR_IF_NEW, rule, rows, nrows);
 	if (sidecar_returns_xmax(store->table))
 		return write_chunk(store, SIDECAR_BY_RULE, rule, rows, nrows);
 	/* in this order, so that a row that is new is told from an updated one */
@@ -392,10 +396,10 @@ write_chunk(const SidecarStore *store, SidecarStatement statement, SidecarRule r
 	Tuplestorestate *chunk = make_chunk(store, rows, nrows);
 	bool		matched;
 
-	sidecar_run_chunk(store,
-					  sidecar_deparse_chunk(store->table, statement, rule, &store->columns,
-											all_given(rows, nrows)),
-					  SPI_OK_INSERT_RETURNING, chunk, nrows);
+	run_chunk(store,
+			  sidecar_deparse_chunk(store->table, statement, rule, &store->columns,
+									all_given(rows, nrows)),
+			  SPI_OK_INSERT_RETURNING, chunk, nrows);
 	/* before the rows go, which the keys are compared with */
 	matched = match_written(store->table, rows, nrows);
 	SPI_freetuptable(SPI_tuptable);
@@ -480,10 +484,10 @@ sidecar_look_up_rows(const SidecarStore *store, SidecarRule rule,
 	/* now() is news, unless the rule has kept it out, or does */
 	bool		now_is_news = !written && rule != SIDECAR_FILL;
 
-	sidecar_run_chunk(store,
-					  sidecar_deparse_look_up(store->table, &store->columns, all_given(rows, nrows),
-											  written, now_is_news, store->look_for_masters),
-					  SPI_OK_SELECT, chunk, nrows);
+	run_chunk(store,
+			  sidecar_deparse_look_up(store->table, &store->columns, all_given(rows, nrows),
+									  written, now_is_news, store->look_for_masters),
+			  SPI_OK_SELECT, chunk, nrows);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		HeapTuple	tuple = SPI_tuptable->vals[i];
@@ -510,9 +514,9 @@ sidecar_look_up_rows(const SidecarStore *store, SidecarRule rule,
  * thousand rows are worth that.  If it fails, the caller who survives that
  * unregisters the chunk, before its memory goes.
  */
-void
-sidecar_run_chunk(const SidecarStore *store, const char *sql, int expected,
-				  Tuplestorestate *chunk, int nrows)
+static void
+run_chunk(const SidecarStore *store, const char *sql, int expected,
+		  Tuplestorestate *chunk, int nrows)
 {
 	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
 	MemoryContext caller;

@@ -70,11 +70,10 @@ my @ddl = (
 	("CREATE TABLE {S}.company_sidecar (LIKE marketing.company_sidecar INCLUDING ALL); CREATE TRIGGER {N} BEFORE UPDATE ON {S}.company_sidecar FOR EACH ROW EXECUTE FUNCTION update_company_sidecar_updated_at(); ALTER TABLE {S}.company_sidecar ADD FOREIGN KEY (company_unique_id) REFERENCES marketing.company_master ON DELETE CASCADE") x 3,
 	"CREATE TEMP TABLE {N} (LIKE {T} INCLUDING ALL); CREATE TRIGGER t BEFORE UPDATE ON pg_temp.{N} FOR EACH ROW EXECUTE FUNCTION $mark",
 	# inboxes of his own, whole, half and changed
-	(q(CREATE VIEW fuzz.{N} AS SELECT NULL::text AS company_unique_id, NULL::jsonb AS enrichment_payload, NULL::timestamptz AS last_enriched_at WHERE false;
-	CREATE TRIGGER r INSTEAD OF INSERT ON fuzz.{N} FOR EACH ROW EXECUTE FUNCTION sidecar_inbox_insert('{E}'))) x 3,
-	q(CREATE OR REPLACE VIEW {V} AS SELECT NULL::text AS company_unique_id, NULL::jsonb AS enrichment_payload, NULL::timestamptz AS last_enriched_at, NULL::text AS ein_number WHERE false),
-	(q(CREATE TRIGGER {N} INSTEAD OF INSERT ON {V} FOR EACH ROW EXECUTE FUNCTION sidecar_inbox_insert('{E}'))) x 2,
-	q(CREATE TRIGGER {N} AFTER INSERT ON {V} FOR EACH STATEMENT EXECUTE FUNCTION sidecar_inbox_insert('{E}')), 'DROP VIEW {V} CASCADE', 'ALTER VIEW {V} RENAME {C} TO {N}');
+	(q(CREATE FOREIGN TABLE fuzz.{N} (company_unique_id text, enrichment_payload text, last_enriched_at text, outcome text) SERVER sidecar OPTIONS (entity '{E}'))) x 3,
+	'ALTER FOREIGN TABLE {V} ADD COLUMN ein_number text', 'ALTER FOREIGN TABLE {V} DROP COLUMN {C}', q(ALTER FOREIGN TABLE {V} OPTIONS (SET entity '{E}')),
+	q(CREATE TRIGGER {N} BEFORE INSERT ON {V} FOR EACH ROW WHEN (fuzz.inside({INSIDE_DDL}) IS NOT NULL) EXECUTE FUNCTION suppress_redundant_updates_trigger()),
+	'DROP FOREIGN TABLE {V} CASCADE', 'ALTER FOREIGN TABLE {V} RENAME {C} TO {N}');
 # and what is for a superuser
 my @admin = ('ALTER EXTENSION sidecar SET SCHEMA {S}', 'DROP EXTENSION sidecar CASCADE', 'CREATE EXTENSION sidecar', 'ALTER TABLE {T} DISABLE TRIGGER ALL', 'ALTER TABLE {T} ENABLE TRIGGER ALL',
 	'ALTER TABLE {T} OWNER TO fuzz_writer', 'ALTER TABLE {T} OWNER TO fuzz_owner',
@@ -92,7 +91,7 @@ my @write = (
 	"SELECT outcome FROM sidecar_upsert_{MANY}((SELECT jsonb_agg(('$record'::jsonb) || jsonb_build_object('{ID}', 'c' || i)) FROM generate_series(1, 2500) i), '{RULE}')",
 	q(INSERT INTO sidecar_company_inbox (company_unique_id, ein_number, enrichment_source) VALUES ('{KEY}', '1', '{MARK}'), ('c{DIGIT}', '2', '{MARK}')),
 	q(INSERT INTO {V} (company_unique_id, enrichment_payload) SELECT 'c' || i, jsonb_build_object('text', repeat('A', 2000)) FROM generate_series(1, 300) i),
-	q(INSERT INTO {V} (company_unique_id) VALUES ('c1') ON CONFLICT DO NOTHING),
+	q(INSERT INTO {V} (company_unique_id) VALUES ('c1') ON CONFLICT DO NOTHING), q(INSERT INTO {V} (company_unique_id) VALUES ('c1'), ('nobody') RETURNING *),
 	q(INSERT INTO {V} (company_unique_id) SELECT '{KEY}' FROM (SELECT set_config('role', 'fuzz_writer', true) OFFSET 0) r, generate_series(1, 3)),
 	q(SELECT outcome FROM sidecar_retry_rejects()), q(SELECT outcome FROM sidecar_retry_rejects(2)));
 my @read = ('SELECT * FROM sidecar_coverage()', 'SELECT * FROM sidecar_sources()', 'SELECT * FROM sidecar_field_coverage()', 'SELECT * FROM sidecar_summary()', 'SELECT * FROM sidecar_summary(exact => false)',
@@ -197,7 +196,8 @@ sub make_template
 		GRANT ALL ON ALL TABLES IN SCHEMA marketing, public TO fuzz_writer, fuzz_owner;
 		GRANT ALL ON ALL FUNCTIONS IN SCHEMA public TO fuzz_owner;
 		ALTER SCHEMA marketing OWNER TO fuzz_owner; ALTER SCHEMA fuzz OWNER TO fuzz_owner;
-		ALTER VIEW sidecar_company_inbox OWNER TO fuzz_owner; ALTER VIEW sidecar_people_inbox OWNER TO fuzz_owner;
+		ALTER FOREIGN TABLE sidecar_company_inbox OWNER TO fuzz_owner; ALTER FOREIGN TABLE sidecar_people_inbox OWNER TO fuzz_owner;
+		GRANT USAGE ON FOREIGN SERVER sidecar TO fuzz_owner, fuzz_writer;
 		DO $$ DECLARE r regclass; BEGIN
 			FOR r IN SELECT oid FROM pg_class WHERE relnamespace = 'marketing'::regnamespace AND relkind = 'r' LOOP EXECUTE format('ALTER TABLE %s OWNER TO fuzz_owner', r); END LOOP;
 			FOR r IN SELECT oid FROM pg_type WHERE typnamespace = 'fuzz'::regnamespace AND typtype IN ('d', 'e') LOOP EXECUTE format('ALTER TYPE %s OWNER TO fuzz_owner', r::oid::regtype); END LOOP;
@@ -256,7 +256,7 @@ sub fill
 	{
 		my $kind = $1;
 		my @relations = @{ $admin->selectcol_arrayref(q(SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
-			WHERE n.nspname !~ '^pg_|^information_schema' AND relkind = ANY (?) ORDER BY c.relname, n.nspname), {}, $kind eq 'T' ? '{r,p}' : '{v}') // [] };
+			WHERE n.nspname !~ '^pg_|^information_schema' AND relkind = ANY (?) ORDER BY c.relname, n.nspname), {}, $kind eq 'T' ? '{r,p}' : '{f}') // [] };
 		return unless @relations;
 		my $name = sub { ($relation) = pick(@relations); return ($admin->selectrow_array('SELECT CAST(CAST(? AS oid) AS regclass)', {}, $relation))[0] };
 		my $first;

@@ -96,6 +96,7 @@ sub make_templates
 		must($t, qq(
 			CREATE SCHEMA IF NOT EXISTS $template;
 			GRANT USAGE ON SCHEMA $template TO PUBLIC;
+			GRANT USAGE ON FOREIGN SERVER sidecar TO PUBLIC;
 			CREATE EXTENSION sidecar SCHEMA $template;
 			SELECT $template.sidecar_create_masters();
 			INSERT INTO marketing.company_master SELECT k, 'SECRET-master ' || k FROM (SELECT 'c' || i FROM generate_series(1, 20) i UNION ALL SELECT 'probe') m (k);
@@ -298,7 +299,7 @@ my @rows = (
 	[ qr/^upsert/, qr/^sidecar_upsert_(company|person|companies|people)$/, map { "INSERT INTO ext.sidecar_$_" } q(company_inbox (company_unique_id) VALUES ('c1')), q(people_inbox (person_unique_id) VALUES ('p1')) ],
 	[ qr/^how many/, qr/^$/, 'SELECT count(entity) FROM marketing.sidecar_rejects', 'SELECT entity, count(*) FROM marketing.sidecar_rejects GROUP BY entity' ],
 	[ qr/^the parked/, qr/^sidecar_retry_rejects$/, 'SELECT record FROM marketing.sidecar_rejects', 'SELECT * FROM marketing.sidecar_rejects', 'DELETE FROM marketing.sidecar_rejects WHERE reject_id > 0' ],
-	[ qr/^deleting/, qr/^(update_\w+_updated_at|sidecar_inbox_insert)$/,
+	[ qr/^deleting/, qr/^(update_\w+_updated_at|sidecar_fdw_\w+)$/,
 		(map { my $t = "marketing.$_"; ("DELETE FROM $t", "TRUNCATE $t CASCADE", "ALTER TABLE $t DISABLE TRIGGER ALL", "DROP TABLE $t", "CREATE TRIGGER mine BEFORE UPDATE ON $t FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()") } qw(company_sidecar people_sidecar company_master people_master)),
 		"UPDATE marketing.company_master SET company_name = 'x'", "INSERT INTO marketing.people_master VALUES ('x', 'x')", 'CREATE TABLE marketing.mine ()' ],);
 # and what everybody may call, a stranger too: it shows the catalog, or does only what its caller may do himself
@@ -310,8 +311,9 @@ sub plain_call    # with arguments that are right
 	my $f = $functions{$name};
 	return "CREATE TEMP TABLE mine (updated_at timestamp); CREATE TRIGGER mine BEFORE UPDATE ON mine FOR EACH ROW EXECUTE FUNCTION ext.$name()" if $name =~ /^update_/;
 	return "CREATE TEMP VIEW mine AS SELECT ''::text AS company_unique_id; CREATE TRIGGER mine AFTER INSERT ON mine FOR EACH STATEMENT EXECUTE FUNCTION ext.$name()" if $f->{trigger};
+	return "SELECT ext.$name()" if $name eq 'sidecar_fdw_handler';
 	return "SELECT * FROM ext.$name('a', 'b', 'SELECT 1', NULL)" if $name eq 'sidecar_make';
-	my %plain = (text => $name =~ /person/ ? 'p1' : 'c1', jsonb => $name =~ /people/ ? '{"person_unique_id": "p1"}' : '{"company_unique_id": "c1"}', int2 => 1, oid => 1259, regclass => 'pg_class', regprocedure => 'now()');
+	my %plain = (_text => '{}', text => $name =~ /person/ ? 'p1' : 'c1', jsonb => $name =~ /people/ ? '{"person_unique_id": "p1"}' : '{"company_unique_id": "c1"}', int2 => 1, oid => 1259, regclass => 'pg_class', regprocedure => 'now()');
 	return "SELECT * FROM ext.$name(" . join(', ', map { "'$plain{$_}'::$_" } @{ $f->{types} }[ 0 .. $#{ $f->{types} } - $f->{defaults} ]) . ')';
 }
 
@@ -507,17 +509,16 @@ sub two_names
 		"ALTER TABLE $sidecar DROP COLUMN $word", "ALTER TABLE $master RENAME $name TO company_unique_id";
 }
 
-# A view that is fed like our inboxes, and perhaps half of one
+# An inbox of his own, if he is let
 sub make_inbox
 {
 	my ($who) = @_;
-	my ($entity, $view) = (pick(qw(company people)), place($who) . '.inbox');
+	my ($entity, $table) = (pick(qw(company people)), place($who) . '.inbox');
 	my $key = $entity eq 'company' ? 'company_unique_id' : 'person_unique_id';
-	my @rest = ([ 'enrichment_payload', 'jsonb' ], [ 'last_enriched_at', 'timestamptz' ], chance(0.2) ? [ pick('nothing', 'confidence_score', 'enrichment_source'), pick(qw(text numeric)) ] : ());
-	return "CREATE OR REPLACE VIEW $view AS SELECT " . join(', ', map { "NULL::pg_catalog.$_->[1] AS $_->[0]" } [ $key, 'text' ], @rest) . ' WHERE false',
-		"CREATE TRIGGER r INSTEAD OF INSERT ON $view FOR EACH ROW EXECUTE FUNCTION $w->{ext}.sidecar_inbox_insert('" . pick($entity, $entity, $entity, 'nonsense') . "')",
-		chance(0.25) ? "CREATE TRIGGER s AFTER INSERT ON $view FOR EACH STATEMENT " . pick('', "WHEN (pg_catalog.current_setting('work_mem') = '')") . " EXECUTE FUNCTION $w->{ext}.sidecar_inbox_insert()" : (),
-		chance(0.7) ? feed($who, $view, $key) : ();
+	my @rest = (qw(enrichment_payload last_enriched_at), chance(0.2) ? pick(qw(nothing outcome enrichment_source)) : ());
+	return "DROP FOREIGN TABLE IF EXISTS $table",
+		"CREATE FOREIGN TABLE $table (" . join(', ', map { "$_ pg_catalog." . (chance(0.05) ? 'jsonb' : 'text') } $key, @rest) . ') SERVER sidecar OPTIONS (entity \'' . pick($entity, $entity, $entity, 'nonsense') . "')",
+		chance(0.7) ? feed($who, $table, $key) : ();
 }
 sub feed
 {

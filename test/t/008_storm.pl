@@ -120,7 +120,7 @@ my %operations = (
 	copy => sub {
 		my ($id) = @_;
 		my $n = 1 + int(rand(30));
-		return "BEGIN;\nCOPY sidecar_company_inbox (company_unique_id, ein_number, confidence_score) FROM STDIN;\n"
+		return "BEGIN;\nSET LOCAL sidecar.inbox_rejects = error;\nCOPY sidecar_company_inbox (company_unique_id, ein_number, confidence_score) FROM STDIN;\n"
 			. join('', map { 'k' . (1 + int(rand($keys + (rand() < 0.1 ? 1 : 0)))) . "\t" . int(rand(5)) . "\t" . int(rand(100)) . "\n" } 1 .. $n)
 			. "\\.\nINSERT INTO storm.told VALUES ('$id', 'copy') RETURNING id AS told \\gset\nCOMMIT;\n\\if :{?told}\n\\else\n\\set ERROR true\n\\endif\n\\unset told";
 	},
