@@ -24,6 +24,7 @@ typedef struct Record
 	int64		position;		/* in the input */
 	const SidecarEntity *entity;
 	JsonbValue	json;
+	bool		from_text;		/* its fields are text, also where it is JSON */
 	char	   *key;			/* NULL: none that is text or a number */
 	SidecarRule rule;
 	TimestampTz time;			/* what last_enriched_at is, unless given */
@@ -34,6 +35,7 @@ typedef struct Record
 
 	/* while its chunk is worked on */
 	struct Record *next;		/* the next of the same key */
+	Jsonb	   *fields;			/* as the columns' types read them */
 	SidecarRow	row;			/* converted */
 } Record;
 
@@ -43,11 +45,14 @@ typedef struct Converter
 	const SidecarColumns *columns;
 	TupleDesc	desc;			/* of what it makes */
 	Bitmapset  *refused;		/* which columns may not be given */
+	Bitmapset  *passed_over;	/* and which are not looked at */
 	MemoryContext context;		/* of what lasts as long as the call */
 	MemoryContext populate_context; /* of what populate remembers */
 	FmgrInfo	populate;		/* jsonb_populate_record() */
 	Datum		nothing;		/* its first argument */
 	bool		populating;		/* it is at work */
+	const char *reading;		/* the column whose field is being read, or
+								 * NULL */
 } Converter;
 
 /* in batch.c */
@@ -57,6 +62,10 @@ extern void sidecar_store_records(const SidecarEntity *entity, Record *records, 
 extern void sidecar_begin_conversion(Converter *converter, const SidecarTable *table,
 									 const SidecarStore *store);
 extern void sidecar_convert_records(Converter *converter, Record **records, int nrecords);
+
+/* in field.c */
+extern const JsonbValue *sidecar_read_field(const SidecarColumn *column, const JsonbValue *value,
+											bool from_text);
 
 /* in reject.c */
 extern ErrorData *sidecar_roll_back(MemoryContext context, ResourceOwner owner);
