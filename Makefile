@@ -9,6 +9,7 @@ OBJS = \
 	src/deparse.o \
 	src/entity.o \
 	src/field.o \
+	src/import.o \
 	src/inbox.o \
 	src/query.o \
 	src/record.o \

@@ -124,6 +124,22 @@ LANGUAGE C;
 COMMENT ON FUNCTION @extschema@.sidecar_upsert_people(jsonb, text) IS
 'stores a JSON array of person records, or one; a row per record tells what became of it; a bad one is rejected and parked, and costs the others nothing';
 
+CREATE FUNCTION @extschema@.sidecar_import_companies(records text, on_conflict text DEFAULT 'overwrite')
+RETURNS TABLE (record bigint, unique_id text, outcome text, error text)
+AS 'MODULE_PATHNAME', 'sidecar_import_companies'
+LANGUAGE C;
+
+COMMENT ON FUNCTION @extschema@.sidecar_import_companies(text, text) IS
+'as sidecar_upsert_companies(), of text: a JSON array or JSON Lines of company records; one that is not JSON, or that jsonb refuses, is rejected and parked alone';
+
+CREATE FUNCTION @extschema@.sidecar_import_people(records text, on_conflict text DEFAULT 'overwrite')
+RETURNS TABLE (record bigint, unique_id text, outcome text, error text)
+AS 'MODULE_PATHNAME', 'sidecar_import_people'
+LANGUAGE C;
+
+COMMENT ON FUNCTION @extschema@.sidecar_import_people(text, text) IS
+'as sidecar_upsert_people(), of text: a JSON array or JSON Lines of person records; one that is not JSON, or that jsonb refuses, is rejected and parked alone';
+
 CREATE FUNCTION @extschema@.sidecar_retry_rejects(max_rows bigint DEFAULT NULL)
 RETURNS TABLE (reject_id bigint, entity text, unique_id text, outcome text, error text)
 AS 'MODULE_PATHNAME', 'sidecar_retry_rejects'

@@ -70,5 +70,15 @@ SELECT company_unique_id, enrichment_payload FROM marketing.company_sidecar WHER
 SELECT outcome, error FROM sidecar_upsert_companies('[{"company_unique_id": "c2", "name": "x", "ein_number": "", "website": null}]');
 SELECT outcome, error FROM sidecar_upsert_companies((SELECT jsonb_agg(to_jsonb(s) ORDER BY 1) FROM marketing.company_sidecar s));
 
+-- text: what jsonb refuses costs one record
+SELECT record, unique_id, outcome, error FROM sidecar_import_companies(E'\ufeff[{"company_unique_id": "c1", "ein_number": "a,]}b"},\n {"company_unique_id": "c2", "ein_number": "\\u0000"}, {"company_unique_id": "c3", "ein_number": "\\ud83d"}, {bad, [}], {"company_unique_id": "c4", "ein_number": "x\\"y"}, 5, "text", {"company_unique_id": "c5"} ]');
+SELECT record, unique_id, outcome, error FROM sidecar_import_companies(E'{"company_unique_id": "c1", "ein_number": "1"}\r\n\r\n{"company_unique_id": "c2", "ein_number": \r\n{"company_unique_id": "c3", "ein_number": "3"},\r\nnot JSON\r\n{"company_unique_id": "c4", "ein_number": "4"}', 'fill');
+SELECT record, unique_id, outcome, error FROM sidecar_import_companies(E'{\n  "company_unique_id": "c1",\n  "enrichment_payload": {"a": [1, 2]}\n}\n');
+SELECT record, unique_id, outcome, error FROM sidecar_import_people(E'[{"person_unique_id": "p1"}] {"person_unique_id": "p2"}');
+SELECT record, unique_id, outcome, error FROM sidecar_import_companies('[{"company_unique_id": "c1", "ein_number": "cut off');
+SELECT count(*) FROM sidecar_import_companies('  '), sidecar_import_people('[]') p;
+SELECT sidecar_import_companies(NULL);
+SELECT entity, unique_id, jsonb_typeof(record), record #>> '{}' AS record, sqlstate FROM marketing.sidecar_rejects WHERE jsonb_typeof(record) <> 'object' ORDER BY reject_id;
+
 DROP EXTENSION sidecar CASCADE;
 DROP SCHEMA marketing CASCADE;

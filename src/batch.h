@@ -56,6 +56,7 @@ typedef struct Converter
 } Converter;
 
 /* in batch.c */
+extern void sidecar_begin_record(Record *record, int64 position, const SidecarEntity *entity, SidecarRule rule);
 extern void sidecar_store_records(const SidecarEntity *entity, Record *records, int nrecords);
 
 /* in convert.c */
@@ -67,7 +68,16 @@ extern void sidecar_convert_records(Converter *converter, Record **records, int 
 extern const JsonbValue *sidecar_read_field(const SidecarColumn *column, const JsonbValue *value,
 											bool from_text);
 
+/* What is done for a record, and who tells which field was to blame for its failure */
+typedef void (*RecordWork) (void *arg, Record *record);
+typedef const char *(*RecordBlame) (void *arg, Record *record);
+
+/* in import.c */
+extern Record *sidecar_read_text(text *input, const SidecarEntity *entity, SidecarRule rule, int *nrecords);
+
 /* in reject.c */
+extern void sidecar_try_each(MemoryContext errors, Record **records, int nrecords, RecordWork work,
+							 RecordBlame blame, void *arg);
 extern ErrorData *sidecar_roll_back(MemoryContext context, ResourceOwner owner);
 extern void sidecar_reject(MemoryContext context, Record *record, ErrorData *edata, const char *field);
 extern void sidecar_park(Record *records, int nrecords);

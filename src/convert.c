@@ -23,7 +23,8 @@
 #include "batch.h"
 
 static void prepare_populate(Converter *converter);
-static void convert_record(Converter *converter, Record *record);
+static void convert_record(void *arg, Record *record);
+static const char *blame(void *arg, Record *record);
 static void read_fields(Converter *converter, Record *record);
 static int	find_column(const Converter *converter, const JsonbValue *key);
 static void populate(Converter *converter, Record *record, const Jsonb *fields);
@@ -63,48 +64,30 @@ sidecar_begin_conversion(Converter *converter, const SidecarTable *table, const 
 }
 
 /*
- * Converts the records; one that cannot be is rejected.  They share a
- * sub-transaction until one fails.
+ * Converts the records; one that cannot be is rejected.
  */
 void
 sidecar_convert_records(Converter *converter, Record **records, int nrecords)
 {
-	volatile int i = 0;
+	sidecar_try_each(converter->context, records, nrecords, convert_record, blame, converter);
+}
 
-	/* no sub-transaction per record: those cost more than a conversion */
-	while (i < nrecords)
-	{
-		MemoryContext context = CurrentMemoryContext;
-		ResourceOwner owner = CurrentResourceOwner;
+/*
+ * After a record could not be converted: the field that is to blame, if one is.
+ */
+static const char *
+blame(void *arg, Record *record)
+{
+	Converter  *converter = arg;
+	const char *field = converter->reading;
 
-		BeginInternalSubTransaction(NULL);
-		MemoryContextSwitchTo(context);
-		PG_TRY();
-		{
-			for (; i < nrecords; i++)
-			{
-				/* a record may be as large as memory */
-				CHECK_FOR_INTERRUPTS();
-				convert_record(converter, records[i]);
-			}
-			ReleaseCurrentSubTransaction();
-			MemoryContextSwitchTo(context);
-			CurrentResourceOwner = owner;
-		}
-		PG_CATCH();
-		{
-			ErrorData  *edata = sidecar_roll_back(context, owner);
-
-			/* what the function has cached may be half-made */
-			prepare_populate(converter);
-			sidecar_reject(converter->context, records[i], edata,
-						   converter->populating ? blame_field(converter, records[i]) : converter->reading);
-			converter->populating = false;
-			converter->reading = NULL;
-			i++;
-		}
-		PG_END_TRY();
-	}
+	/* what the function has cached may be half-made */
+	prepare_populate(converter);
+	if (converter->populating)
+		field = blame_field(converter, record);
+	converter->populating = false;
+	converter->reading = NULL;
+	return field;
 }
 
 /*
@@ -143,8 +126,9 @@ prepare_populate(Converter *converter)
  * Converts a record, or raises an error that says what is wrong with it.
  */
 static void
-convert_record(Converter *converter, Record *record)
+convert_record(void *arg, Record *record)
 {
+	Converter  *converter = arg;
 	SidecarRow *row = &record->row;
 
 	read_fields(converter, record);
