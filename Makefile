@@ -8,6 +8,8 @@ OBJS = \
 	src/convert.o \
 	src/deparse.o \
 	src/entity.o \
+	src/field.o \
+	src/import.o \
 	src/inbox.o \
 	src/query.o \
 	src/record.o \

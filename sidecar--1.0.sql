@@ -77,13 +77,13 @@ CREATE FUNCTION @extschema@.sidecar_upsert_company(
     enrichment_payload jsonb DEFAULT NULL,
     last_enriched_at timestamptz DEFAULT NULL,
     enrichment_source text DEFAULT NULL,
-    confidence_score numeric DEFAULT NULL,
+    confidence_score double precision DEFAULT NULL,
     on_conflict text DEFAULT 'overwrite')
 RETURNS text
 AS 'MODULE_PATHNAME', 'sidecar_upsert_company'
 LANGUAGE C;
 
-COMMENT ON FUNCTION @extschema@.sidecar_upsert_company(text, text, text, text[], text[], jsonb, timestamptz, text, numeric, text) IS
+COMMENT ON FUNCTION @extschema@.sidecar_upsert_company(text, text, text, text[], text[], jsonb, timestamptz, text, double precision, text) IS
 'stores what a source says of a company; NULL leaves a stored value, on_conflict is overwrite, newest, most_confident or fill; answers inserted, updated, unchanged or skipped';
 
 CREATE FUNCTION @extschema@.sidecar_upsert_person(
@@ -94,13 +94,13 @@ CREATE FUNCTION @extschema@.sidecar_upsert_person(
     enrichment_payload jsonb DEFAULT NULL,
     last_enriched_at timestamptz DEFAULT NULL,
     enrichment_source text DEFAULT NULL,
-    confidence_score numeric DEFAULT NULL,
+    confidence_score double precision DEFAULT NULL,
     on_conflict text DEFAULT 'overwrite')
 RETURNS text
 AS 'MODULE_PATHNAME', 'sidecar_upsert_person'
 LANGUAGE C;
 
-COMMENT ON FUNCTION @extschema@.sidecar_upsert_person(text, text, text[], jsonb, jsonb, timestamptz, text, numeric, text) IS
+COMMENT ON FUNCTION @extschema@.sidecar_upsert_person(text, text, text[], jsonb, jsonb, timestamptz, text, double precision, text) IS
 'stores what a source says of a person; NULL leaves a stored value, on_conflict is overwrite, newest, most_confident or fill; answers inserted, updated, unchanged or skipped';
 
 
@@ -123,6 +123,22 @@ LANGUAGE C;
 
 COMMENT ON FUNCTION @extschema@.sidecar_upsert_people(jsonb, text) IS
 'stores a JSON array of person records, or one; a row per record tells what became of it; a bad one is rejected and parked, and costs the others nothing';
+
+CREATE FUNCTION @extschema@.sidecar_import_companies(records text, on_conflict text DEFAULT 'overwrite')
+RETURNS TABLE (record bigint, unique_id text, outcome text, error text)
+AS 'MODULE_PATHNAME', 'sidecar_import_companies'
+LANGUAGE C;
+
+COMMENT ON FUNCTION @extschema@.sidecar_import_companies(text, text) IS
+'as sidecar_upsert_companies(), of text: a JSON array or JSON Lines of company records; one that is not JSON, or that jsonb refuses, is rejected and parked alone';
+
+CREATE FUNCTION @extschema@.sidecar_import_people(records text, on_conflict text DEFAULT 'overwrite')
+RETURNS TABLE (record bigint, unique_id text, outcome text, error text)
+AS 'MODULE_PATHNAME', 'sidecar_import_people'
+LANGUAGE C;
+
+COMMENT ON FUNCTION @extschema@.sidecar_import_people(text, text) IS
+'as sidecar_upsert_people(), of text: a JSON array or JSON Lines of person records; one that is not JSON, or that jsonb refuses, is rejected and parked alone';
 
 CREATE FUNCTION @extschema@.sidecar_retry_rejects(max_rows bigint DEFAULT NULL)
 RETURNS TABLE (reject_id bigint, entity text, unique_id text, outcome text, error text)
@@ -209,7 +225,7 @@ COMMENT ON FUNCTION @extschema@.sidecar_coverage() IS
 'how many masters have enrichment, and which percentage that is, per entity';
 
 CREATE FUNCTION @extschema@.sidecar_summary(
-    older_than interval DEFAULT '90 days', below numeric DEFAULT 70, exact boolean DEFAULT true)
+    older_than interval DEFAULT '90 days', below double precision DEFAULT 70, exact boolean DEFAULT true)
 RETURNS TABLE (
     entity text, total bigint, enriched bigint, enrichment_coverage_pct numeric, stale bigint,
     low_confidence bigint, undated bigint, rejected bigint, oldest_enrichment timestamp,
@@ -217,7 +233,7 @@ RETURNS TABLE (
 AS 'MODULE_PATHNAME', 'sidecar_summary'
 LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 2;
 
-COMMENT ON FUNCTION @extschema@.sidecar_summary(interval, numeric, boolean) IS
+COMMENT ON FUNCTION @extschema@.sidecar_summary(interval, double precision, boolean) IS
 'all of it in a row per entity: coverage, how many rows are stale, of low confidence and undated, how many records are parked; with exact => false all figures are estimates by the statistics of statistics_at, NULL where there are none, and no table is read';
 
 CREATE FUNCTION @extschema@.sidecar_field_coverage()
@@ -258,24 +274,24 @@ LANGUAGE C STABLE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION @extschema@.sidecar_stale_people(interval, bigint) IS
 'people last enriched longer ago than older_than; oldest first, at most max_rows';
 
-CREATE FUNCTION @extschema@.sidecar_low_confidence_companies(below numeric DEFAULT 70, max_rows bigint DEFAULT NULL)
+CREATE FUNCTION @extschema@.sidecar_low_confidence_companies(below double precision DEFAULT 70, max_rows bigint DEFAULT NULL)
 RETURNS TABLE (
     company_unique_id text, company_name text, enrichment_source text, confidence_score numeric,
     last_enriched_at timestamp)
 AS 'MODULE_PATHNAME', 'sidecar_low_confidence_companies'
 LANGUAGE C STABLE PARALLEL RESTRICTED;
 
-COMMENT ON FUNCTION @extschema@.sidecar_low_confidence_companies(numeric, bigint) IS
+COMMENT ON FUNCTION @extschema@.sidecar_low_confidence_companies(double precision, bigint) IS
 'companies whose confidence_score is below the threshold; lowest first, at most max_rows';
 
-CREATE FUNCTION @extschema@.sidecar_low_confidence_people(below numeric DEFAULT 70, max_rows bigint DEFAULT NULL)
+CREATE FUNCTION @extschema@.sidecar_low_confidence_people(below double precision DEFAULT 70, max_rows bigint DEFAULT NULL)
 RETURNS TABLE (
     person_unique_id text, full_name text, enrichment_source text, confidence_score numeric,
     last_enriched_at timestamp)
 AS 'MODULE_PATHNAME', 'sidecar_low_confidence_people'
 LANGUAGE C STABLE PARALLEL RESTRICTED;
 
-COMMENT ON FUNCTION @extschema@.sidecar_low_confidence_people(numeric, bigint) IS
+COMMENT ON FUNCTION @extschema@.sidecar_low_confidence_people(double precision, bigint) IS
 'people whose confidence_score is below the threshold; lowest first, at most max_rows';
 
 CREATE FUNCTION @extschema@.sidecar_missing_companies(max_rows bigint DEFAULT NULL)

@@ -41,7 +41,7 @@
 
 #include "batch.h"
 
-static void upsert_many(FunctionCallInfo fcinfo, const char *label);
+static void upsert_many(FunctionCallInfo fcinfo, const char *label, Oid type);
 static Record *read_records(Jsonb *input, const SidecarEntity *entity, SidecarRule rule, int *nrecords);
 static void put_record(ReturnSetInfo *rsinfo, const Record *record);
 static void describe_columns(Batch *batch, const SidecarEntity *entity);
@@ -69,6 +69,8 @@ static void tell_rest(Batch *batch, Record **records, int nrecords, SidecarRow *
 
 PG_FUNCTION_INFO_V1(sidecar_upsert_companies);
 PG_FUNCTION_INFO_V1(sidecar_upsert_people);
+PG_FUNCTION_INFO_V1(sidecar_import_companies);
+PG_FUNCTION_INFO_V1(sidecar_import_people);
 
 /*
  * sidecar_upsert_companies(records, on_conflict)
@@ -88,7 +90,7 @@ PG_FUNCTION_INFO_V1(sidecar_upsert_people);
 Datum
 sidecar_upsert_companies(PG_FUNCTION_ARGS)
 {
-	upsert_many(fcinfo, "company");
+	upsert_many(fcinfo, "company", JSONBOID);
 	return (Datum) 0;
 }
 
@@ -100,17 +102,44 @@ sidecar_upsert_companies(PG_FUNCTION_ARGS)
 Datum
 sidecar_upsert_people(PG_FUNCTION_ARGS)
 {
-	upsert_many(fcinfo, "people");
+	upsert_many(fcinfo, "people", JSONBOID);
 	return (Datum) 0;
 }
 
 /*
- * The functions that take an array of records.
+ * sidecar_import_companies(records, on_conflict)
+ *		RETURNS TABLE (record, unique_id, outcome, error)
+ *
+ * The contract is that of sidecar_upsert_companies(), but records is text: a
+ * JSON array, JSON Lines, or one object.  A record that is not JSON, or that
+ * jsonb refuses, is rejected like any other, and parked as a string.
+ */
+Datum
+sidecar_import_companies(PG_FUNCTION_ARGS)
+{
+	upsert_many(fcinfo, "company", TEXTOID);
+	return (Datum) 0;
+}
+
+/*
+ * sidecar_import_people(records, on_conflict)
+ *
+ * The contract is that of sidecar_import_companies().
+ */
+Datum
+sidecar_import_people(PG_FUNCTION_ARGS)
+{
+	upsert_many(fcinfo, "people", TEXTOID);
+	return (Datum) 0;
+}
+
+/*
+ * The functions that take many records.
  */
 static void
-upsert_many(FunctionCallInfo fcinfo, const char *label)
+upsert_many(FunctionCallInfo fcinfo, const char *label, Oid type)
 {
-	static const Oid types[] = {JSONBOID, TEXTOID};
+	const Oid	types[] = {type, TEXTOID};
 	static const Oid columns[] = {INT8OID, TEXTOID, TEXTOID, TEXTOID};
 	ReturnSetInfo *rsinfo = sidecar_begin_rows(fcinfo, lengthof(types), types, lengthof(columns), columns);
 	SidecarRule rule = sidecar_rule(PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1));
@@ -123,7 +152,10 @@ upsert_many(FunctionCallInfo fcinfo, const char *label)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("records must not be null")));
-	records = read_records(PG_GETARG_JSONB_P(0), entity, rule, &nrecords);
+	if (types[0] == JSONBOID)
+		records = read_records(PG_GETARG_JSONB_P(0), entity, rule, &nrecords);
+	else
+		records = sidecar_read_text(PG_GETARG_TEXT_PP(0), entity, rule, &nrecords);
 	sidecar_store_records(entity, records, nrecords);
 	/* in the same transaction: what is rolled back was not parked either */
 	sidecar_park(records, nrecords);
@@ -157,19 +189,26 @@ read_records(Jsonb *input, const SidecarEntity *entity, SidecarRule rule, int *n
 	}
 	for (int i = 0; i < *nrecords; i++)
 	{
-		Record	   *record = &records[i];
-
-		record->position = i;
-		record->entity = entity;
-		record->rule = rule;
-		/* what now() is for all of them */
-		record->time = GetCurrentTransactionStartTimestamp();
+		sidecar_begin_record(&records[i], i, entity, rule);
 		if (many)
-			(void) JsonbIteratorNext(&it, &record->json, true);
+			(void) JsonbIteratorNext(&it, &records[i].json, true);
 		else
-			JsonbToJsonbValue(input, &record->json);
+			JsonbToJsonbValue(input, &records[i].json);
 	}
 	return records;
+}
+
+/*
+ * What is known of a record before it is read.
+ */
+void
+sidecar_begin_record(Record *record, int64 position, const SidecarEntity *entity, SidecarRule rule)
+{
+	record->position = position;
+	record->entity = entity;
+	record->rule = rule;
+	/* what now() is for all of them */
+	record->time = GetCurrentTransactionStartTimestamp();
 }
 
 static void

@@ -39,6 +39,7 @@ typedef struct Record
 	struct Record **members;	/* what it was merged of; NULL: it is one that
 								 * came */
 	int			nmembers;
+	Jsonb	   *fields;			/* as the columns' types read them */
 	SidecarRow	row;			/* converted */
 } Record;
 
@@ -48,11 +49,14 @@ typedef struct Converter
 	const SidecarColumns *columns;
 	TupleDesc	desc;			/* of what it makes */
 	Bitmapset  *refused;		/* which columns may not be given */
+	Bitmapset  *passed_over;	/* and which are not looked at */
 	MemoryContext context;		/* of what lasts as long as the call */
 	MemoryContext populate_context; /* of what populate remembers */
 	FmgrInfo	populate;		/* jsonb_populate_record() */
 	Datum		nothing;		/* its first argument */
 	bool		populating;		/* it is at work */
+	const char *reading;		/* the column whose field is being read, or
+								 * NULL */
 } Converter;
 
 /* What stores records, chunk by chunk */
@@ -68,6 +72,7 @@ typedef struct Batch
 } Batch;
 
 /* in batch.c */
+extern void sidecar_begin_record(Record *record, int64 position, const SidecarEntity *entity, SidecarRule rule);
 extern void sidecar_store_records(const SidecarEntity *entity, Record *records, int nrecords);
 extern Batch *sidecar_begin_batch(const SidecarEntity *entity, MemoryContext answers);
 extern void sidecar_store_chunk(Batch *batch, Record **records, int nrecords);
@@ -79,7 +84,20 @@ extern void sidecar_begin_conversion(Converter *converter, const SidecarTable *t
 									 const SidecarStore *store);
 extern void sidecar_convert_records(Converter *converter, Record **records, int nrecords);
 
+/* in field.c */
+extern const JsonbValue *sidecar_read_field(const SidecarColumn *column, const JsonbValue *value,
+											bool from_text);
+
+/* What is done for a record, and who tells which field was to blame for its failure */
+typedef void (*RecordWork) (void *arg, Record *record);
+typedef const char *(*RecordBlame) (void *arg, Record *record);
+
+/* in import.c */
+extern Record *sidecar_read_text(text *input, const SidecarEntity *entity, SidecarRule rule, int *nrecords);
+
 /* in reject.c */
+extern void sidecar_try_each(MemoryContext errors, Record **records, int nrecords, RecordWork work,
+							 RecordBlame blame, void *arg);
 extern ErrorData *sidecar_roll_back(MemoryContext context, ResourceOwner owner);
 extern void sidecar_reject(MemoryContext context, Record *record, ErrorData *edata, const char *field);
 extern void sidecar_park(Record *records, int nrecords);

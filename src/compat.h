@@ -29,6 +29,13 @@
 #define sidecar_noreturn pg_attribute_noreturn()
 #endif
 
+/* PostgreSQL 17 makes the lexer's context where it is told to */
+#if PG_VERSION_NUM >= 170000
+#define sidecar_json_lexer(text) makeJsonLexContextCstringLen(NULL, text, strlen(text), GetDatabaseEncoding(), false)
+#else
+#define sidecar_json_lexer(text) makeJsonLexContextCstringLen(unconstify(char *, text), (int) strlen(text), GetDatabaseEncoding(), false)
+#endif
+
 /* PostgreSQL 18 has foreign keys that nobody looks after */
 #if PG_VERSION_NUM >= 180000
 #define sidecar_is_enforced(con) ((con)->conenforced)

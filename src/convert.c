@@ -23,12 +23,14 @@
 #include "batch.h"
 
 static void prepare_populate(Converter *converter);
-static void convert_record(Converter *converter, Record *record);
-static void check_keys(const Converter *converter, Record *record);
+static void convert_record(void *arg, Record *record);
+static const char *blame(void *arg, Record *record);
+static void read_fields(Converter *converter, Record *record);
 static int	find_column(const Converter *converter, const JsonbValue *key);
-static void populate(Converter *converter, Record *record, JsonbValue *json);
+static void populate(Converter *converter, Record *record, const Jsonb *fields);
+static Jsonb *make_object(const Converter *converter, JsonbValue **fields);
 static const char *blame_field(Converter *converter, Record *record);
-static bool can_populate(Converter *converter, Record *record, JsonbValue *json);
+static bool can_populate(Converter *converter, Record *record, const Jsonb *fields);
 
 /*
  * Makes ready to convert records for the store's chunks.
@@ -52,8 +54,9 @@ sidecar_begin_conversion(Converter *converter, const SidecarTable *table, const 
 						   store->columns.columns[c]->given_typmod, 0);
 
 		/* the table's business */
-		if (strcmp(name, SIDECAR_COL_CREATED) == 0 || strcmp(name, SIDECAR_COL_UPDATED) == 0 ||
-			att->attgenerated != '\0' || att->attidentity != '\0')
+		if (strcmp(name, SIDECAR_COL_CREATED) == 0 || strcmp(name, SIDECAR_COL_UPDATED) == 0)
+			converter->passed_over = bms_add_member(converter->passed_over, c);
+		else if (att->attgenerated != '\0' || att->attidentity != '\0')
 			converter->refused = bms_add_member(converter->refused, c);
 	}
 	converter->desc = BlessTupleDesc(converter->desc);
@@ -61,47 +64,30 @@ sidecar_begin_conversion(Converter *converter, const SidecarTable *table, const 
 }
 
 /*
- * Converts the records; one that cannot be is rejected.  They share a
- * sub-transaction until one fails.
+ * Converts the records; one that cannot be is rejected.
  */
 void
 sidecar_convert_records(Converter *converter, Record **records, int nrecords)
 {
-	volatile int i = 0;
+	sidecar_try_each(converter->context, records, nrecords, convert_record, blame, converter);
+}
 
-	/* no sub-transaction per record: those cost more than a conversion */
-	while (i < nrecords)
-	{
-		MemoryContext context = CurrentMemoryContext;
-		ResourceOwner owner = CurrentResourceOwner;
+/*
+ * After a record could not be converted: the field that is to blame, if one is.
+ */
+static const char *
+blame(void *arg, Record *record)
+{
+	Converter  *converter = arg;
+	const char *field = converter->reading;
 
-		BeginInternalSubTransaction(NULL);
-		MemoryContextSwitchTo(context);
-		PG_TRY();
-		{
-			for (; i < nrecords; i++)
-			{
-				/* a record may be as large as memory */
-				CHECK_FOR_INTERRUPTS();
-				convert_record(converter, records[i]);
-			}
-			ReleaseCurrentSubTransaction();
-			MemoryContextSwitchTo(context);
-			CurrentResourceOwner = owner;
-		}
-		PG_CATCH();
-		{
-			ErrorData  *edata = sidecar_roll_back(context, owner);
-
-			/* what the function has cached may be half-made */
-			prepare_populate(converter);
-			sidecar_reject(converter->context, records[i], edata,
-						   converter->populating ? blame_field(converter, records[i]) : NULL);
-			converter->populating = false;
-			i++;
-		}
-		PG_END_TRY();
-	}
+	/* what the function has cached may be half-made */
+	prepare_populate(converter);
+	if (converter->populating)
+		field = blame_field(converter, record);
+	converter->populating = false;
+	converter->reading = NULL;
+	return field;
 }
 
 /*
@@ -140,15 +126,16 @@ prepare_populate(Converter *converter)
  * Converts a record, or raises an error that says what is wrong with it.
  */
 static void
-convert_record(Converter *converter, Record *record)
+convert_record(void *arg, Record *record)
 {
+	Converter  *converter = arg;
 	SidecarRow *row = &record->row;
 
-	check_keys(converter, record);
+	read_fields(converter, record);
 
 	/* by the function itself an error of its own can be told from others */
 	converter->populating = true;
-	populate(converter, record, &record->json);
+	populate(converter, record, record->fields);
 	converter->populating = false;
 	/* what the table would say, but naming the column */
 	sidecar_check_row(converter->columns, row);
@@ -156,14 +143,19 @@ convert_record(Converter *converter, Record *record)
 }
 
 /*
- * Notes which columns the record gives.  Errors: it is no object, a key is not
- * that of a column that may be given (22023), the table's key is NULL (22004).
+ * Reads the record's fields, and notes which columns they give.  Errors: it is
+ * no object, keys are not those of columns that may be given (22023, naming
+ * all), the table's key is NULL (22004).
  */
 static void
-check_keys(const Converter *converter, Record *record)
+read_fields(Converter *converter, Record *record)
 {
 	const char *key_name = converter->columns->columns[0]->name;
+	JsonbValue **fields = palloc0(sizeof(JsonbValue *) * converter->columns->n);
+	StringInfoData unknown;
+	bool		same = true;	/* nothing was read as something else */
 	JsonbIterator *it;
+	JsonbValue	key;
 	JsonbValue	value;
 
 	if (record->json.type != jbvBinary || !JsonContainerIsObject(record->json.val.binary.data))
@@ -171,28 +163,48 @@ check_keys(const Converter *converter, Record *record)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("record is not a JSON object")));
 
+	initStringInfo(&unknown);
 	it = JsonbIteratorInit(record->json.val.binary.data);
-	(void) JsonbIteratorNext(&it, &value, true);	/* the object itself */
-	while (JsonbIteratorNext(&it, &value, true) == WJB_KEY)
+	(void) JsonbIteratorNext(&it, &key, true);	/* the object itself */
+	while (JsonbIteratorNext(&it, &key, true) == WJB_KEY)
 	{
-		int			c = find_column(converter, &value);
+		int			c = find_column(converter, &key);
+		const JsonbValue *read;
 
+		(void) JsonbIteratorNext(&it, &value, true);
 		if (c < 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("unknown key \"%s\"",
-							pnstrdup(value.val.string.val, value.val.string.len))));
+		{
+			appendStringInfo(&unknown, "%s\"%.*s\"", unknown.len > 0 ? ", " : "",
+							 key.val.string.len, key.val.string.val);
+			continue;
+		}
+		/* exported rows can be fed back: the table sets these itself */
+		if (bms_is_member(c, converter->passed_over))
+		{
+			same = false;
+			continue;
+		}
+		converter->reading = converter->columns->columns[c]->name;
+		read = sidecar_read_field(converter->columns->columns[c], &value, record->from_text);
+		converter->reading = NULL;
+		same &= read == &value || value.type == jbvNull;
+		/* a value not given: the column keeps its own, or takes its default */
+		if (read == NULL)
+			continue;
 		if (bms_is_member(c, converter->refused))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("key \"%s\" cannot be given: the table sets it",
 							converter->columns->columns[c]->name)));
-
-		/* null is not given: the column takes its default */
-		if (JsonbIteratorNext(&it, &value, true) == WJB_VALUE && value.type == jbvNull)
-			continue;
 		record->row.given = bms_add_member(record->row.given, c);
+		fields[c] = palloc(sizeof(JsonbValue));
+		*fields[c] = *read;
 	}
+	if (unknown.len > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("unknown key %s", unknown.data)));
+	record->fields = same ? JsonbValueToJsonb(&record->json) : make_object(converter, fields);
 	if (!bms_is_member(0, record->row.given))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -202,6 +214,30 @@ check_keys(const Converter *converter, Record *record)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s must be a string", key_name)));
+}
+
+/*
+ * An object of the fields that are not NULL.
+ */
+static Jsonb *
+make_object(const Converter *converter, JsonbValue **fields)
+{
+	JsonbParseState *state = NULL;
+
+	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	for (int c = 0; c < converter->columns->n; c++)
+	{
+		JsonbValue	key;
+
+		if (fields[c] == NULL)
+			continue;
+		key.type = jbvString;
+		key.val.string.val = converter->columns->columns[c]->name;
+		key.val.string.len = (int) strlen(key.val.string.val);
+		(void) pushJsonbValue(&state, WJB_KEY, &key);
+		(void) pushJsonbValue(&state, WJB_VALUE, fields[c]);
+	}
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
 /*
@@ -225,7 +261,7 @@ find_column(const Converter *converter, const JsonbValue *key)
  * Fills the record's values from an object, by PostgreSQL's own rules.
  */
 static void
-populate(Converter *converter, Record *record, JsonbValue *json)
+populate(Converter *converter, Record *record, const Jsonb *fields)
 {
 	LOCAL_FCINFO(fcinfo, 2);
 	HeapTupleHeader header;
@@ -234,7 +270,7 @@ populate(Converter *converter, Record *record, JsonbValue *json)
 	InitFunctionCallInfoData(*fcinfo, &converter->populate, 2, InvalidOid, NULL, NULL);
 	fcinfo->args[0].value = converter->nothing;
 	fcinfo->args[0].isnull = false;
-	fcinfo->args[1].value = JsonbPGetDatum(JsonbValueToJsonb(json));
+	fcinfo->args[1].value = JsonbPGetDatum(fields);
 	fcinfo->args[1].isnull = false;
 	/* a composite datum: taken apart into columns */
 	header = DatumGetHeapTupleHeader(FunctionCallInvoke(fcinfo));
@@ -255,24 +291,12 @@ blame_field(Converter *converter, Record *record)
 {
 	for (int c = 0; c < converter->columns->n; c++)
 	{
+		JsonbValue **fields = palloc0(sizeof(JsonbValue *) * converter->columns->n);
 		const char *name = converter->columns->columns[c]->name;
-		JsonbParseState *state = NULL;
-		JsonbValue	key;
-		JsonbValue	value;
 
-		key.type = jbvString;
-		key.val.string.val = unconstify(char *, name);
-		key.val.string.len = (int) strlen(name);
 		/* a field that the record has not got cannot be to blame */
-		if (getKeyJsonValueFromContainer(record->json.val.binary.data, key.val.string.val,
-										 key.val.string.len, &value) == NULL)
-			continue;
-
-		/* an object of this field alone */
-		(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-		(void) pushJsonbValue(&state, WJB_KEY, &key);
-		(void) pushJsonbValue(&state, WJB_VALUE, &value);
-		if (!can_populate(converter, record, pushJsonbValue(&state, WJB_END_OBJECT, NULL)))
+		fields[c] = getKeyJsonValueFromContainer(&record->fields->root, name, (int) strlen(name), NULL);
+		if (fields[c] != NULL && !can_populate(converter, record, make_object(converter, fields)))
 			return name;
 	}
 	return NULL;
@@ -282,7 +306,7 @@ blame_field(Converter *converter, Record *record)
  * True if the object can be converted.
  */
 static bool
-can_populate(Converter *converter, Record *record, JsonbValue *json)
+can_populate(Converter *converter, Record *record, const Jsonb *fields)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -292,7 +316,7 @@ can_populate(Converter *converter, Record *record, JsonbValue *json)
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		populate(converter, record, json);
+		populate(converter, record, fields);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();

@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
@@ -31,6 +32,7 @@ static const char *const outcome_names[] = {
 };
 
 static void check_value(const SidecarColumn *column, Datum value);
+static void check_time(const SidecarColumn *column, TimestampTz value);
 static void check_length(const SidecarColumn *column, text *string);
 static void check_score(const SidecarColumn *column, Datum score);
 
@@ -102,6 +104,16 @@ sidecar_describe_column(Form_pg_attribute att)
 	/* text for varchar, say, so that its length is ours to complain about */
 	column->given_type = sidecar_given_type(base, &typmod);
 	column->given_typmod = column->given_type == base && strcmp(column->name, SIDECAR_COL_SCORE) != 0 ? typmod : -1;
+	if (OidIsValid(get_element_type(base)))
+		column->form = SIDECAR_LIST;
+	else if (base == JSONBOID || base == JSONOID)
+		column->form = SIDECAR_DOCUMENT;
+	else if (base == TIMESTAMPOID || base == TIMESTAMPTZOID)
+		column->form = SIDECAR_TIME;
+	else if (strcmp(column->name, SIDECAR_COL_SCORE) == 0)
+		column->form = SIDECAR_SCORE;
+	else
+		column->form = SIDECAR_PLAIN;
 	column->max_chars = base == VARCHAROID && typmod > VARHDRSZ ? typmod - VARHDRSZ : 0;
 	return column;
 }
@@ -157,11 +169,26 @@ check_value(const SidecarColumn *column, Datum value)
 		check_length(column, DatumGetTextPP(value));
 	else if (strcmp(column->name, SIDECAR_COL_SCORE) == 0)
 		check_score(column, value);
-	else if (strcmp(column->name, SIDECAR_COL_TIME) == 0 &&
-			 TIMESTAMP_NOT_FINITE(DatumGetTimestampTz(value)))
+	else if (strcmp(column->name, SIDECAR_COL_TIME) == 0)
+		check_time(column, DatumGetTimestampTz(value));
+}
+
+/*
+ * A time far ahead would win under "newest" for ever; a day is for clocks and
+ * zones that are wrong.
+ */
+static void
+check_time(const SidecarColumn *column, TimestampTz value)
+{
+	if (TIMESTAMP_NOT_FINITE(value))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 				 errmsg("%s must be finite", column->name)));
+	if (value > GetCurrentTransactionStartTimestamp() + USECS_PER_DAY)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("%s must not be more than a day ahead", column->name),
+				 errdetail("It is %s.", timestamptz_to_str(value))));
 }
 
 static void

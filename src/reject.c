@@ -64,6 +64,49 @@ sidecar_roll_back(MemoryContext context, ResourceOwner owner)
 }
 
 /*
+ * Does the work for each of the records; one for which it fails is rejected,
+ * with a text in the errors' context that names the field that blame tells, if
+ * it does.  They share a sub-transaction until one fails: those cost more than
+ * the work.  Those that were rejected already are passed over.
+ */
+void
+sidecar_try_each(MemoryContext errors, Record **records, int nrecords, RecordWork work,
+				 RecordBlame blame, void *arg)
+{
+	volatile int i = 0;
+
+	while (i < nrecords)
+	{
+		MemoryContext context = CurrentMemoryContext;
+		ResourceOwner owner = CurrentResourceOwner;
+
+		BeginInternalSubTransaction(NULL);
+		MemoryContextSwitchTo(context);
+		PG_TRY();
+		{
+			for (; i < nrecords; i++)
+			{
+				/* a record may be as large as memory */
+				CHECK_FOR_INTERRUPTS();
+				if (records[i]->outcome != SIDECAR_REJECTED)
+					work(arg, records[i]);
+			}
+			ReleaseCurrentSubTransaction();
+			MemoryContextSwitchTo(context);
+			CurrentResourceOwner = owner;
+		}
+		PG_CATCH();
+		{
+			ErrorData  *edata = sidecar_roll_back(context, owner);
+
+			sidecar_reject(errors, records[i], edata, blame ? blame(arg, records[i]) : NULL);
+			i++;
+		}
+		PG_END_TRY();
+	}
+}
+
+/*
  * True of errors that lie in the record: another one might be stored.
  *
  * Decided by what cannot lie in one, because users' triggers raise whatever

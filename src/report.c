@@ -185,7 +185,7 @@ static const Report low_confidence = {
 	"WHERE s.confidence_score < $1 "
 	"ORDER BY s.confidence_score "
 	"LIMIT $2",
-	2, {NUMERICOID, INT8OID}, {"below", "max_rows"}, true
+	2, {FLOAT8OID, INT8OID}, {"below", "max_rows"}, true
 };
 
 /* sidecar_missing_*(max_rows): masters without a sidecar row, in no order */
@@ -238,6 +238,7 @@ static const char unbound[] =
 "AND NOT (o.kind = 'schema' AND o.state = 'missing')";
 
 static Datum report_of_entity(FunctionCallInfo fcinfo, int entity, const Report *report);
+static Datum as_numeric(Datum threshold);
 static void require_argument(FunctionCallInfo fcinfo, int i, const char *name);
 static void require_columns(const SidecarTable *table);
 static void put_figures(FunctionCallInfo fcinfo, const SidecarBinding *binding,
@@ -322,7 +323,7 @@ sidecar_coverage(PG_FUNCTION_ARGS)
 Datum
 sidecar_summary(PG_FUNCTION_ARGS)
 {
-	static const Oid types[] = {INTERVALOID, NUMERICOID, BOOLOID};
+	static const Oid types[] = {INTERVALOID, FLOAT8OID, BOOLOID};
 	static const char *const names[] = {"older_than", "below", "exact"};
 	static const Oid param_types[] = {INTERVALOID, NUMERICOID, INT8OID};
 	SidecarError *error;
@@ -343,7 +344,7 @@ sidecar_summary(PG_FUNCTION_ARGS)
 		bool		is_whole = table != NULL && OidIsValid(binding->master);
 		bool		exact = PG_GETARG_BOOL(2);
 		Figures		figures = nothing_known;
-		Datum		params[] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1), (Datum) 0};
+		Datum		params[] = {PG_GETARG_DATUM(0), as_numeric(PG_GETARG_DATUM(1)), (Datum) 0};
 		bool		nulls[lengthof(params)] = {false, false, rejects == NULL};
 
 		if (rejects != NULL)
@@ -990,6 +991,7 @@ static Datum
 report_of_entity(FunctionCallInfo fcinfo, int entity, const Report *report)
 {
 	SidecarTable *table;
+	Oid			types[lengthof(report->types)];
 	Datum		values[lengthof(report->types)];
 	bool		nulls[lengthof(report->types)];
 
@@ -999,8 +1001,14 @@ report_of_entity(FunctionCallInfo fcinfo, int entity, const Report *report)
 		/* max_rows may be NULL, which LIMIT takes for all */
 		values[i] = PG_GETARG_DATUM(i);
 		nulls[i] = PG_ARGISNULL(i);
+		types[i] = report->types[i];
 		if (i < report->nargs - 1)
 			require_argument(fcinfo, i, report->names[i]);
+		if (types[i] == FLOAT8OID)
+		{
+			types[i] = NUMERICOID;
+			values[i] = as_numeric(values[i]);
+		}
 	}
 
 	table = sidecar_open(&sidecar_entities[entity], AccessShareLock, true);
@@ -1008,9 +1016,18 @@ report_of_entity(FunctionCallInfo fcinfo, int entity, const Report *report)
 	if (report->shows_columns)
 		require_columns(table);
 	sidecar_query(fcinfo, sidecar_expand(report->sql, table->binding),
-				  sidecar_params(report->nargs, report->types, values, nulls), relids_of(table));
+				  sidecar_params(report->nargs, types, values, nulls), relids_of(table));
 	sidecar_close(table);
 	return (Datum) 0;
+}
+
+/*
+ * A threshold as the scores are, or no index of theirs would be used.
+ */
+static Datum
+as_numeric(Datum threshold)
+{
+	return DirectFunctionCall1(float8_numeric, threshold);
 }
 
 /*

@@ -148,9 +148,20 @@ typedef enum SidecarStatement
 								 * that is given */
 } SidecarStatement;
 
+/* How a column's values may be written (field.c) */
+typedef enum SidecarForm
+{
+	SIDECAR_PLAIN,
+	SIDECAR_LIST,
+	SIDECAR_DOCUMENT,			/* JSON */
+	SIDECAR_TIME,
+	SIDECAR_SCORE
+} SidecarForm;
+
 /* A column of a record */
 typedef struct SidecarColumn
 {
+	SidecarForm form;
 	char	   *name;
 	const char *name_sql;		/* quoted */
 	const char *type_sql;		/* what the column's type is made of */

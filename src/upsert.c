@@ -9,12 +9,15 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
@@ -31,6 +34,7 @@ typedef struct UpsertFunction
 } UpsertFunction;
 
 static Datum upsert_arguments(FunctionCallInfo fcinfo, const char *label);
+static bool is_blank_text(const SidecarColumn *column, Datum value);
 static const SidecarColumns *get_columns(FunctionCallInfo fcinfo, const SidecarTable *table);
 static UpsertFunction *learn_function(FunctionCallInfo fcinfo, const SidecarTable *table);
 static void learn_arguments(FunctionCallInfo fcinfo, const SidecarTable *table,
@@ -94,7 +98,11 @@ upsert_arguments(FunctionCallInfo fcinfo, const char *label)
 	for (int i = 0; i < columns->n; i++)
 	{
 		row.values[i] = PG_GETARG_DATUM(i);
-		row.nulls[i] = PG_ARGISNULL(i);
+		/* a blank text is never a value */
+		row.nulls[i] = PG_ARGISNULL(i) || is_blank_text(columns->columns[i], PG_GETARG_DATUM(i));
+		/* every client's number fits a float, and the column is exact */
+		if (!row.nulls[i] && columns->columns[i]->form == SIDECAR_SCORE)
+			row.values[i] = DirectFunctionCall1(float8_numeric, row.values[i]);
 		/* NULL is not given: the statement leaves the column out */
 		if (!row.nulls[i])
 			row.given = bms_add_member(row.given, i);
@@ -105,6 +113,22 @@ upsert_arguments(FunctionCallInfo fcinfo, const char *label)
 	outcome = sidecar_store_row(table, columns, rule, &row);
 	sidecar_close(table);
 	PG_RETURN_TEXT_P(cstring_to_text(sidecar_outcome_name(outcome)));
+}
+
+static bool
+is_blank_text(const SidecarColumn *column, Datum value)
+{
+	text	   *string;
+
+	if (column->given_type != TEXTOID)
+		return false;
+	string = DatumGetTextPP(value);
+	for (int i = 0; i < VARSIZE_ANY_EXHDR(string); i++)
+	{
+		if (!isspace((unsigned char) VARDATA_ANY(string)[i]))
+			return false;
+	}
+	return true;
 }
 
 /*
@@ -175,14 +199,16 @@ learn_arguments(FunctionCallInfo fcinfo, const SidecarTable *table,
 	for (int i = 0; i < columns->n; i++)
 	{
 		Form_pg_attribute att = sidecar_column(table, names[i]);
-		SidecarError *error = sidecar_wrong_type(table->binding->sidecar, att, types[i], false);
+		bool		is_score = strcmp(names[i], SIDECAR_COL_SCORE) == 0;
+		SidecarError *error = sidecar_wrong_type(table->binding->sidecar, att,
+												 is_score ? NUMERICOID : types[i], false);
 
 		if (error != NULL)
 			sidecar_raise(error);
 		columns->columns[i] = sidecar_describe_column(att);
 
 		/* as timestamptz, say, not as the timestamp that the column is */
-		if (columns->columns[i]->given_type != types[i])
+		if ((columns->columns[i]->form == SIDECAR_SCORE ? FLOAT8OID : columns->columns[i]->given_type) != types[i])
 			sidecar_refuse_call(fcinfo);
 		/* by name, wherever the declaration has it */
 		if (strcmp(names[i], SIDECAR_COL_TIME) == 0)

@@ -1,0 +1,290 @@
+/*-------------------------------------------------------------------------
+ *
+ * field.c
+ *		A field of a record as exports and scrapers write it, in the form that
+ *		its column's type reads.
+ *
+ * Whatever way a record comes in, its fields come through here; what is in that
+ * form already stays as it is, and PostgreSQL's own input functions do the rest
+ * (convert.c).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <ctype.h>
+#include <math.h>
+
+#include "common/jsonapi.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/numeric.h"
+#include "utils/timestamp.h"
+
+#include "batch.h"
+
+/* Numbers from here on are milliseconds: as seconds they are of the year 5138 */
+#define FIRST_MILLISECONDS 1e11
+
+/* Shorter ones are dates, 20260131 */
+#define LEAST_EPOCH_DIGITS 9
+
+static const JsonbValue *read_list(const JsonbValue *value);
+static const JsonbValue *read_list_text(char *text, const JsonbValue *value);
+static const JsonbValue *read_document(const JsonbValue *value, bool from_text);
+static const JsonbValue *read_time(const JsonbValue *value);
+static const JsonbValue *read_score(const JsonbValue *value);
+static bool is_blank(const JsonbValue *value);
+static bool is_empty(const JsonbValue *value);
+static char *trimmed(const JsonbValue *value);
+static bool looks_like_epoch(const char *text);
+static JsonbValue *parse_json(const char *text);
+static JsonbValue *string_value(char *text);
+
+/*
+ * Reads a field: the value itself if that is as the type reads it, another one,
+ * or NULL if it gives no value.  from_text: it came as text, as of a CSV, where
+ * JSON cannot be told from a string.
+ *
+ * A blank text is no value, nor are an empty list and an empty object, which
+ * scrapers write for "nothing found".  A list is a JSON array, {a,b}, "a, b" or
+ * one word; a time also a number, of seconds or milliseconds since 1970; a
+ * score also "95%"; JSON also its text.
+ */
+const JsonbValue *
+sidecar_read_field(const SidecarColumn *column, const JsonbValue *value, bool from_text)
+{
+	if (value->type == jbvNull || is_blank(value))
+		return NULL;
+	switch (column->form)
+	{
+		case SIDECAR_LIST:
+			return read_list(value);
+		case SIDECAR_DOCUMENT:
+			return read_document(value, from_text);
+		case SIDECAR_TIME:
+			return read_time(value);
+		case SIDECAR_SCORE:
+			return read_score(value);
+		case SIDECAR_PLAIN:
+			break;
+	}
+	return value;
+}
+
+static const JsonbValue *
+read_list(const JsonbValue *value)
+{
+	JsonbParseState *state = NULL;
+	JsonbIterator *it;
+	JsonbValue	element;
+	const JsonbValue *result;
+	bool		found = false;
+	bool		dropped = false;
+
+	if (value->type == jbvString)
+		return read_list_text(trimmed(value), value);
+	if (is_empty(value))
+		return NULL;
+	(void) pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+
+	/* a number, say: a list of one */
+	if (value->type != jbvBinary)
+	{
+		element = *value;
+		(void) pushJsonbValue(&state, WJB_ELEM, &element);
+		return pushJsonbValue(&state, WJB_END_ARRAY, NULL);
+	}
+	/* an object: the type's input says what is wrong with it */
+	if (!JsonContainerIsArray(value->val.binary.data))
+		return value;
+
+	/* without blanks */
+	it = JsonbIteratorInit(value->val.binary.data);
+	(void) JsonbIteratorNext(&it, &element, true);
+	while (JsonbIteratorNext(&it, &element, true) == WJB_ELEM)
+	{
+		if (is_blank(&element))
+			dropped = true;
+		else
+		{
+			(void) pushJsonbValue(&state, WJB_ELEM, &element);
+			found = true;
+		}
+	}
+	result = pushJsonbValue(&state, WJB_END_ARRAY, NULL);
+	if (!found)
+		return NULL;
+	return dropped ? result : value;
+}
+
+static const JsonbValue *
+read_list_text(char *text, const JsonbValue *value)
+{
+	JsonbParseState *state = NULL;
+	const JsonbValue *result;
+	bool		found = false;
+
+	/* PostgreSQL's own form */
+	if (text[0] == '{')
+		return strspn(text + 1, " \t\r\n}") == strlen(text + 1) ? NULL : value;
+	if (text[0] == '[' && (result = parse_json(text)) != NULL)
+		return read_list(result);
+
+	(void) pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+	for (char *word = strtok(text, ","); word != NULL; word = strtok(NULL, ","))
+	{
+		JsonbValue *element = string_value(word);
+
+		if (is_blank(element))
+			continue;
+		(void) pushJsonbValue(&state, WJB_ELEM, string_value(trimmed(element)));
+		found = true;
+	}
+	result = pushJsonbValue(&state, WJB_END_ARRAY, NULL);
+	return found ? result : NULL;
+}
+
+/*
+ * JSON, or its text, which may have been made into text twice.
+ */
+static const JsonbValue *
+read_document(const JsonbValue *value, bool from_text)
+{
+	const JsonbValue *result = value;
+
+	while (result->type == jbvString)
+	{
+		const JsonbValue *inner = parse_json(trimmed(result));
+
+		if (inner == NULL && from_text && result == value)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+					 errmsg("invalid input syntax for type %s", "json")));
+		/* "95" is a string where it came as one, but "null" is nobody's text */
+		if (inner == NULL ||
+			(!from_text && inner->type != jbvBinary && inner->type != jbvString && inner->type != jbvNull))
+			break;
+		result = inner;
+	}
+	return result->type == jbvNull || is_blank(result) || is_empty(result) ? NULL : result;
+}
+
+/*
+ * A number is a time since 1970, never a date.
+ */
+static const JsonbValue *
+read_time(const JsonbValue *value)
+{
+	double		seconds;
+
+	if (value->type == jbvNumeric)
+		seconds = DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow,
+													 NumericGetDatum(value->val.numeric)));
+	else if (value->type == jbvString && looks_like_epoch(trimmed(value)))
+		seconds = strtod(trimmed(value), NULL);
+	else
+		return value;
+	if (fabs(seconds) >= FIRST_MILLISECONDS)
+		seconds /= 1000;
+	return string_value(pstrdup(timestamptz_to_str(DatumGetTimestampTz(
+		DirectFunctionCall1(float8_timestamptz, Float8GetDatum(seconds))))));
+}
+
+static const JsonbValue *
+read_score(const JsonbValue *value)
+{
+	char	   *text;
+	size_t		length;
+
+	if (value->type != jbvString)
+		return value;
+	text = trimmed(value);
+	length = strlen(text);
+	if (text[length - 1] != '%')
+		return value;
+	text[length - 1] = '\0';
+	return string_value(text);
+}
+
+static bool
+is_blank(const JsonbValue *value)
+{
+	if (value->type != jbvString)
+		return false;
+	for (int i = 0; i < value->val.string.len; i++)
+	{
+		if (!isspace((unsigned char) value->val.string.val[i]))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * True of [] and {}.
+ */
+static bool
+is_empty(const JsonbValue *value)
+{
+	return value->type == jbvBinary && JsonContainerSize(value->val.binary.data) == 0;
+}
+
+/*
+ * A string without the space around it.
+ */
+static char *
+trimmed(const JsonbValue *value)
+{
+	char	   *text = pnstrdup(value->val.string.val, value->val.string.len);
+	size_t		length = strlen(text);
+
+	while (length > 0 && isspace((unsigned char) text[length - 1]))
+		text[--length] = '\0';
+	while (isspace((unsigned char) *text))
+		text++;
+	return text;
+}
+
+static bool
+looks_like_epoch(const char *text)
+{
+	size_t		digits = strspn(text, "0123456789");
+
+	if (digits < LEAST_EPOCH_DIGITS)
+		return false;
+	text += digits;
+	if (*text == '.')
+		text += 1 + strspn(text + 1, "0123456789");
+	return *text == '\0';
+}
+
+/*
+ * NULL if the text is not JSON.
+ */
+static JsonbValue *
+parse_json(const char *text)
+{
+	JsonbValue *value;
+
+	/* looked at first, without a sub-transaction */
+	if (pg_parse_json(sidecar_json_lexer(text), &nullSemAction) != JSON_SUCCESS)
+		return NULL;
+	value = palloc(sizeof(JsonbValue));
+	JsonbToJsonbValue(DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text))), value);
+	/* a scalar is wrapped in an array */
+	if (JsonContainerIsScalar(value->val.binary.data))
+		(void) JsonbExtractScalar(value->val.binary.data, value);
+	return value;
+}
+
+static JsonbValue *
+string_value(char *text)
+{
+	JsonbValue *value = palloc(sizeof(JsonbValue));
+
+	value->type = jbvString;
+	value->val.string.val = text;
+	value->val.string.len = (int) strlen(text);
+	return value;
+}

@@ -1,0 +1,193 @@
+/*-------------------------------------------------------------------------
+ *
+ * import.c
+ *		Text into records: a JSON array, JSON Lines, or one object.
+ *
+ * The text is cut before it is parsed, so that what jsonb refuses (\u0000, half
+ * a surrogate) and what is not JSON costs one record.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "common/jsonapi.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+
+#include "batch.h"
+
+#define BYTE_ORDER_MARK "\357\273\277"
+
+/* Where a text is being cut */
+typedef struct Cutter
+{
+	const char *at;
+	const char *end;
+	bool		is_array;
+} Cutter;
+
+static Cutter begin_cutting(text *input);
+static bool cut(Cutter *cutter, const char **start, int *length);
+static bool cut_line(Cutter *cutter, const char **start, int *length);
+static bool cut_element(Cutter *cutter, const char **start, int *length);
+static const char *end_of_element(const char *at, const char *end);
+static const char *skip_space(const char *at, const char *end);
+static void parse_record(void *arg, Record *record);
+
+/*
+ * The records of the text, none of whose fields has been looked at yet.  One
+ * that cannot be parsed is rejected, and is a string of its text.
+ */
+Record *
+sidecar_read_text(text *input, const SidecarEntity *entity, SidecarRule rule, int *nrecords)
+{
+	Cutter		counter = begin_cutting(input);
+	Cutter		cutter = counter;
+	Record	   *records;
+	Record	  **all;
+	const char *start;
+	int			length;
+
+	*nrecords = 0;
+	while (cut(&counter, &start, &length))
+		(*nrecords)++;
+	/* a million records are more than a palloc takes */
+	records = MemoryContextAllocExtended(CurrentMemoryContext, sizeof(Record) * Max(*nrecords, 1),
+										 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	all = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Record *) * Max(*nrecords, 1));
+	for (int i = 0; i < *nrecords && cut(&cutter, &start, &length); i++)
+	{
+		Record	   *record = &records[i];
+
+		sidecar_begin_record(record, i, entity, rule);
+		record->json.type = jbvString;
+		record->json.val.string.val = unconstify(char *, start);
+		record->json.val.string.len = length;
+		all[i] = record;
+	}
+	sidecar_try_each(CurrentMemoryContext, all, *nrecords, parse_record, NULL, NULL);
+	pfree(all);
+	return records;
+}
+
+/*
+ * Parses the text that the record is.
+ */
+static void
+parse_record(void *arg, Record *record)
+{
+	char	   *text = pnstrdup(record->json.val.string.val, record->json.val.string.len);
+
+	JsonbToJsonbValue(DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text))), &record->json);
+	pfree(text);
+}
+
+static Cutter
+begin_cutting(text *input)
+{
+	Cutter		cutter = {VARDATA_ANY(input), VARDATA_ANY(input) + VARSIZE_ANY_EXHDR(input)};
+
+	if (cutter.end - cutter.at >= 3 && memcmp(cutter.at, BYTE_ORDER_MARK, 3) == 0)
+		cutter.at += 3;
+	cutter.at = skip_space(cutter.at, cutter.end);
+	cutter.is_array = cutter.at < cutter.end && *cutter.at == '[';
+	if (cutter.is_array)
+		cutter.at++;
+	return cutter;
+}
+
+/*
+ * Cuts the next record off; false if there is none.
+ */
+static bool
+cut(Cutter *cutter, const char **start, int *length)
+{
+	return cutter->is_array ? cut_element(cutter, start, length) : cut_line(cutter, start, length);
+}
+
+/*
+ * A line that is not blank; or an object over several lines.
+ */
+static bool
+cut_line(Cutter *cutter, const char **start, int *length)
+{
+	const char *end;
+
+	cutter->at = skip_space(cutter->at, cutter->end);
+	if (cutter->at == cutter->end)
+		return false;
+	*start = cutter->at;
+	end = memchr(cutter->at, '\n', cutter->end - cutter->at);
+	if (end == NULL)
+		end = cutter->end;
+	/* a lone brace begins what somebody has laid out */
+	if (skip_space(*start + 1, end) == end && **start == '{')
+		end = end_of_element(*start, cutter->end);
+	cutter->at = end;
+	while (end > *start && (end[-1] == '\r' || end[-1] == ' ' || end[-1] == ','))
+		end--;
+	*length = (int) (end - *start);
+	return true;
+}
+
+static bool
+cut_element(Cutter *cutter, const char **start, int *length)
+{
+	const char *end;
+
+	cutter->at = skip_space(cutter->at, cutter->end);
+	if (cutter->at == cutter->end)
+		return false;
+	if (*cutter->at == ']')
+	{
+		/* what follows is no part of it, and must not be lost */
+		cutter->at = skip_space(cutter->at + 1, cutter->end);
+		cutter->is_array = false;
+		return cut_line(cutter, start, length);
+	}
+	*start = cutter->at;
+	end = end_of_element(cutter->at, cutter->end);
+	cutter->at = end < cutter->end && *end == ',' ? end + 1 : end;
+	*length = (int) (end - *start);
+	return true;
+}
+
+/*
+ * Where the value ends that begins there: before a comma or bracket that is not
+ * its own, or with its own last bracket.
+ */
+static const char *
+end_of_element(const char *at, const char *end)
+{
+	int			depth = 0;
+	bool		in_string = false;
+
+	for (; at < end; at++)
+	{
+		if (in_string)
+		{
+			if (*at == '\\' && at + 1 < end)
+				at++;
+			else if (*at == '"')
+				in_string = false;
+		}
+		else if (*at == '"')
+			in_string = true;
+		else if (*at == '{' || *at == '[')
+			depth++;
+		else if (depth == 0 && (*at == ',' || *at == ']'))
+			return at;
+		else if ((*at == '}' || *at == ']') && --depth <= 0)
+			return at + 1;
+	}
+	return end;
+}
+
+static const char *
+skip_space(const char *at, const char *end)
+{
+	while (at < end && strchr(" \t\r\n", *at) != NULL && *at != '\0')
+		at++;
+	return at;
+}
