@@ -129,8 +129,17 @@ read_list_text(char *text, const JsonbValue *value)
 	/* PostgreSQL's own form */
 	if (text[0] == '{')
 		return strspn(text + 1, " \t\r\n}") == strlen(text + 1) ? NULL : value;
-	if (text[0] == '[' && (result = parse_json(text)) != NULL)
+	if (text[0] == '[')
+	{
+		/* a word in brackets is nobody's, nor is half of one */
+		result = parse_json(text);
+		if (result == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+					 errmsg("malformed list: \"%s\"", text),
+					 errdetail("A list is a JSON array, {a,b}, or words with commas between them.")));
 		return read_list(result);
+	}
 
 	(void) pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
 	for (char *word = strtok(text, ","); word != NULL; word = strtok(NULL, ","))
