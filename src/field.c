@@ -73,6 +73,15 @@ sidecar_read_field(const SidecarColumn *column, const JsonbValue *value, bool fr
 	return value;
 }
 
+/*
+ * True if a value says more than "nothing found".
+ */
+bool
+sidecar_says_something(const JsonbValue *value)
+{
+	return value->type != jbvNull && !is_blank(value) && !is_empty(value);
+}
+
 static const JsonbValue *
 read_list(const JsonbValue *value)
 {
@@ -177,7 +186,7 @@ read_document(const JsonbValue *value, bool from_text)
 			break;
 		result = inner;
 	}
-	return result->type == jbvNull || is_blank(result) || is_empty(result) ? NULL : result;
+	return sidecar_says_something(result) ? result : NULL;
 }
 
 /*

@@ -25,8 +25,11 @@ typedef struct Cutter
 	const char *at;
 	const char *end;
 	bool		is_array;
+	const char *counted;		/* up to where lines were counted */
+	int64		line;			/* that this is in */
 } Cutter;
 
+static int64 line_of(Cutter *cutter, const char *place);
 static Cutter begin_cutting(text *input);
 static bool cut(Cutter *cutter, const char **start, int *length);
 static bool cut_line(Cutter *cutter, const char **start, int *length);
@@ -40,12 +43,11 @@ static void parse_record(void *arg, Record *record);
  * that cannot be parsed is rejected, and is a string of its text.
  */
 Record *
-sidecar_read_text(text *input, const SidecarEntity *entity, SidecarRule rule, int *nrecords)
+sidecar_read_text(text *input, const Record *sent, int *nrecords)
 {
 	Cutter		counter = begin_cutting(input);
 	Cutter		cutter = counter;
 	Record	   *records;
-	Record	  **all;
 	const char *start;
 	int			length;
 
@@ -54,21 +56,38 @@ sidecar_read_text(text *input, const SidecarEntity *entity, SidecarRule rule, in
 		(*nrecords)++;
 	/* a million records are more than a palloc takes */
 	records = MemoryContextAllocExtended(CurrentMemoryContext, sizeof(Record) * Max(*nrecords, 1),
-										 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	all = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Record *) * Max(*nrecords, 1));
+										 MCXT_ALLOC_HUGE);
 	for (int i = 0; i < *nrecords && cut(&cutter, &start, &length); i++)
 	{
 		Record	   *record = &records[i];
 
-		sidecar_begin_record(record, i, entity, rule);
+		*record = *sent;
+		record->position = i;
+		record->line = line_of(&cutter, start);
 		record->json.type = jbvString;
 		record->json.val.string.val = unconstify(char *, start);
 		record->json.val.string.len = length;
-		all[i] = record;
 	}
-	sidecar_try_each(CurrentMemoryContext, all, *nrecords, parse_record, NULL, NULL);
-	pfree(all);
+	sidecar_parse_texts(records, *nrecords);
 	return records;
+}
+
+/*
+ * Parses the records that are texts.
+ */
+void
+sidecar_parse_texts(Record *records, int nrecords)
+{
+	Record	  **texts = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Record *) * Max(nrecords, 1));
+	int			ntexts = 0;
+
+	for (int i = 0; i < nrecords; i++)
+	{
+		if (records[i].json.type == jbvString)
+			texts[ntexts++] = &records[i];
+	}
+	sidecar_try_each(CurrentMemoryContext, texts, ntexts, parse_record, NULL, NULL);
+	pfree(texts);
 }
 
 /*
@@ -83,11 +102,25 @@ parse_record(void *arg, Record *record)
 	pfree(text);
 }
 
+/*
+ * The line that a place of the text is in; each is asked for after those before
+ * it.
+ */
+static int64
+line_of(Cutter *cutter, const char *place)
+{
+	for (; cutter->counted < place; cutter->counted++)
+		cutter->line += *cutter->counted == '\n';
+	return cutter->line;
+}
+
 static Cutter
 begin_cutting(text *input)
 {
-	Cutter		cutter = {VARDATA_ANY(input), VARDATA_ANY(input) + VARSIZE_ANY_EXHDR(input)};
+	Cutter		cutter = {.line = 1};
 
+	cutter.at = cutter.counted = VARDATA_ANY(input);
+	cutter.end = cutter.at + VARSIZE_ANY_EXHDR(input);
 	if (cutter.end - cutter.at >= 3 && memcmp(cutter.at, BYTE_ORDER_MARK, 3) == 0)
 		cutter.at += 3;
 	cutter.at = skip_space(cutter.at, cutter.end);

@@ -23,6 +23,10 @@ static const char *const rule_names[SIDECAR_RULES] = {
 	"overwrite", "newest", "most_confident", "fill"
 };
 
+static const char *const unknown_keys_names[SIDECAR_UNKNOWN_KEYS] = {
+	"reject", "payload", "ignore"
+};
+
 static const char *const outcome_names[] = {
 	[SIDECAR_INSERTED] = "inserted",
 	[SIDECAR_UPDATED] = "updated",
@@ -86,6 +90,55 @@ sidecar_rule_name(SidecarRule rule)
 }
 
 /*
+ * What a value of unknown_keys asks for; NULL is reject.  Error: no such value
+ * (22023).
+ */
+SidecarUnknownKeys
+sidecar_unknown_keys(const text *unknown_keys)
+{
+	char	   *name;
+	SidecarUnknownKeys value;
+
+	if (unknown_keys == NULL)
+		return SIDECAR_UNKNOWN_REJECT;
+	name = text_to_cstring(unknown_keys);
+	if (sidecar_find_unknown_keys(name, &value))
+		return value;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unknown unknown_keys \"%s\"", name),
+			 errhint("Valid values are \"%s\", \"%s\" and \"%s\".",
+					 unknown_keys_names[SIDECAR_UNKNOWN_REJECT], unknown_keys_names[SIDECAR_UNKNOWN_PAYLOAD],
+					 unknown_keys_names[SIDECAR_UNKNOWN_IGNORE])));
+}
+
+/*
+ * Finds what is called that; false: nothing is.
+ */
+bool
+sidecar_find_unknown_keys(const char *name, SidecarUnknownKeys *value)
+{
+	for (int i = 0; i < SIDECAR_UNKNOWN_KEYS; i++)
+	{
+		if (strcmp(name, unknown_keys_names[i]) == 0)
+		{
+			*value = i;
+			return true;
+		}
+	}
+	return false;
+}
+
+/*
+ * The value of unknown_keys that asks for it.
+ */
+const char *
+sidecar_unknown_keys_name(SidecarUnknownKeys value)
+{
+	return unknown_keys_names[value];
+}
+
+/*
  * Describes a column of the sidecar table, in the caller's memory context.
  */
 SidecarColumn *
@@ -125,6 +178,50 @@ const char *
 sidecar_outcome_name(SidecarOutcome outcome)
 {
 	return outcome_names[outcome];
+}
+
+/*
+ * The number of the column of that name, or -1.
+ */
+int
+sidecar_find_column(const SidecarColumns *columns, const char *name, int length)
+{
+	for (int c = 0; c < columns->n; c++)
+	{
+		const char *column = columns->columns[c]->name;
+
+		if (strlen(column) == (size_t) length && memcmp(column, name, length) == 0)
+			return c;
+	}
+	return -1;
+}
+
+/*
+ * Notes that a column, which the row does not give, becomes NULL; returns its
+ * number.  Errors: there is no such column, it is given as well, or it is one
+ * that always has a value (22023).
+ */
+int
+sidecar_clear_column(const SidecarColumns *columns, SidecarRow *row, const char *name, int length)
+{
+	int			c = sidecar_find_column(columns, name, length);
+
+	if (c < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"%.*s\" is not a column that can be cleared", length, name)));
+	/* the time is what the rules go by */
+	if (c == 0 || c == columns->time)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("column \"%s\" cannot be cleared", columns->columns[c]->name)));
+	if (bms_is_member(c, row->given) && !bms_is_member(c, row->cleared))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("column \"%s\" is both given and cleared", columns->columns[c]->name)));
+	row->given = bms_add_member(row->given, c);
+	row->cleared = bms_add_member(row->cleared, c);
+	return c;
 }
 
 /*
