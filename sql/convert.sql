@@ -152,6 +152,32 @@ ALTER TABLE marketing.company_sidecar ALTER ein_number SET NOT NULL;
 SELECT outcome, left(error, 80) AS error FROM sidecar_upsert_companies('[{"company_unique_id": "c1", "$clear": ["ein_number"]}, {"company_unique_id": "c2", "ein_number": "y"}]');
 ALTER TABLE marketing.company_sidecar ALTER ein_number DROP NOT NULL;
 
+-- every client's number: rounded to the column's scale, then compared
+SELECT sidecar_upsert_company('c2', confidence_score => 95.3::real) AS of_real, sidecar_upsert_company('c3', confidence_score => 79.995::float8) AS of_float, sidecar_upsert_company('c4', confidence_score => 100.004) AS of_numeric,
+       sidecar_upsert_company('c5', confidence_score => 95::smallint) AS of_integer, sidecar_upsert_company('c6', confidence_score => -0.0049) AS of_almost_nothing;
+SELECT company_unique_id, confidence_score FROM marketing.company_sidecar WHERE company_unique_id BETWEEN 'c2' AND 'c6' ORDER BY 1;
+SELECT count(*) FROM sidecar_low_confidence_companies(95.3::real);
+SELECT count(*) FROM sidecar_low_confidence_companies(95.31::real);
+SELECT low_confidence FROM sidecar_summary(below => 95.3::real) WHERE entity = 'company';
+SELECT low_confidence FROM sidecar_summary(below => 95.304::float8) WHERE entity = 'company';
+SELECT count(*) FROM sidecar_low_confidence_companies('Infinity');
+SELECT sidecar_upsert_company('c2', confidence_score => 'NaN');
+SELECT sidecar_upsert_company('c2', confidence_score => 'Infinity');
+SELECT sidecar_upsert_company('c2', confidence_score => 100.005);
+SELECT outcome, error FROM sidecar_upsert_companies('[{"company_unique_id": "c2", "confidence_score": 100.004}, {"company_unique_id": "c2", "confidence_score": 100.005}, {"company_unique_id": "c2", "confidence_score": -0.01}, {"company_unique_id": "c2", "confidence_score": "99.999%"}]');
+SELECT confidence_score FROM marketing.company_sidecar WHERE company_unique_id = 'c2';
+
+-- texts of digits, lists with nothing in them, time ahead by every way in
+SELECT outcome, error FROM sidecar_upsert_companies('[
+    {"company_unique_id": "c2", "last_enriched_at": "20260131093000"}, {"company_unique_id": "c3", "last_enriched_at": "1762071112123"}, {"company_unique_id": "c4", "last_enriched_at": 1762071112123456},
+    {"company_unique_id": "c5", "last_enriched_at": "2026-01-31 09:30:00+05:30", "clay_tags": [null, "a", [], ""]}, {"company_unique_id": "c6", "last_enriched_at": true}]');
+SELECT company_unique_id, last_enriched_at, clay_tags FROM marketing.company_sidecar WHERE company_unique_id IN ('c2', 'c3', 'c5') ORDER BY 1;
+INSERT INTO sidecar_company_inbox (company_unique_id, last_enriched_at, clay_tags, clay_segments, confidence_score, enrichment_payload)
+VALUES ('c2', '2126-01-01', NULL, NULL, NULL, NULL), ('c3', '1762071113', 'a, b', '["x", ""]', '95%', '"{\"a\": 1}"'), ('c4', '', '', '{}', ' ', ' {} '), ('c5', NULL, 'one', '{p,q}', '7', '{"a": [1]}');
+SELECT company_unique_id, last_enriched_at, clay_tags, clay_segments, confidence_score, enrichment_payload FROM marketing.company_sidecar WHERE company_unique_id IN ('c3') ORDER BY 1;
+SELECT company_unique_id, clay_tags, clay_segments, confidence_score, enrichment_payload FROM marketing.company_sidecar WHERE company_unique_id IN ('c4', 'c5') ORDER BY 1;
+SELECT unique_id, error FROM marketing.sidecar_rejects WHERE options->>'text' = 'true';
+
 -- where a record came from, and what is no JSON is read again when it is mended
 DELETE FROM marketing.sidecar_rejects;
 SELECT record, outcome FROM sidecar_import_companies(E'{"company_unique_id": "c1"}\n\n{"company_unique_id": "c2", "ein_number": "\\u0000"}\nnothing\n\n\n  {"company_unique_id": "c3", "ein_number": "123456789012345678901"}\n');

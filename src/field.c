@@ -27,7 +27,7 @@
 /* Numbers from here on are milliseconds: as seconds they are of the year 5138 */
 #define FIRST_MILLISECONDS 1e11
 
-/* Shorter ones are dates, 20260131 */
+/* Texts of fewer digits are dates, 20260131 */
 #define LEAST_EPOCH_DIGITS 9
 
 static const JsonbValue *read_list(const JsonbValue *value);
@@ -114,7 +114,7 @@ read_list(const JsonbValue *value)
 	(void) JsonbIteratorNext(&it, &element, true);
 	while (JsonbIteratorNext(&it, &element, true) == WJB_ELEM)
 	{
-		if (is_blank(&element))
+		if (!sidecar_says_something(&element))
 			dropped = true;
 		else
 		{

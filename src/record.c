@@ -167,6 +167,9 @@ sidecar_describe_column(Form_pg_attribute att)
 		column->form = SIDECAR_SCORE;
 	else
 		column->form = SIDECAR_PLAIN;
+	column->has_scale = base == NUMERICOID && typmod >= (int32) VARHDRSZ;
+	/* as numerictypmodin() packs it, which nobody exports the reverse of */
+	column->scale = column->has_scale ? (((typmod - VARHDRSZ) & 0x7ff) ^ 0x400) - 0x400 : 0;
 	column->max_chars = base == VARCHAROID && typmod > VARHDRSZ ? typmod - VARHDRSZ : 0;
 	return column;
 }
@@ -306,17 +309,24 @@ check_length(const SidecarColumn *column, text *string)
 }
 
 /*
- * The score is not rounded to the column's scale yet.
+ * The number as the column will have it, but for its size.
  */
+Datum
+sidecar_round_score(const SidecarColumn *column, Datum score)
+{
+	return column->has_scale ? DirectFunctionCall2(numeric_round, score, Int32GetDatum(column->scale)) : score;
+}
+
 static void
 check_score(const SidecarColumn *column, Datum score)
 {
+	Datum		rounded = sidecar_round_score(column, score);
 	Datum		least = NumericGetDatum(int64_to_numeric(0));
 	Datum		most = NumericGetDatum(int64_to_numeric(100));
 
 	/* NaN is greater than any other number */
-	if (DatumGetBool(DirectFunctionCall2(numeric_lt, score, least)) ||
-		DatumGetBool(DirectFunctionCall2(numeric_gt, score, most)))
+	if (DatumGetBool(DirectFunctionCall2(numeric_lt, rounded, least)) ||
+		DatumGetBool(DirectFunctionCall2(numeric_gt, rounded, most)))
 		ereport(ERROR,
 				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 				 errmsg("%s must be between 0 and 100", column->name),

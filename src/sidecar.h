@@ -181,6 +181,8 @@ typedef struct SidecarColumn
 	int32		given_typmod;	/* none of what is checked before it is
 								 * rounded or cut */
 	int			max_chars;		/* 0: no limit */
+	bool		has_scale;		/* a number that is rounded, to this */
+	int			scale;
 } SidecarColumn;
 
 /* The columns that rows of one origin may give */
@@ -292,6 +294,7 @@ extern SidecarColumn *sidecar_describe_column(Form_pg_attribute att);
 extern int	sidecar_find_column(const SidecarColumns *columns, const char *name, int length);
 extern int	sidecar_clear_column(const SidecarColumns *columns, SidecarRow *row, const char *name, int length);
 extern void sidecar_check_row(const SidecarColumns *columns, const SidecarRow *row);
+extern Datum sidecar_round_score(const SidecarColumn *column, Datum score);
 extern void sidecar_set_time(const SidecarColumns *columns, SidecarRow *row, TimestampTz now);
 
 /* in deparse.c */
