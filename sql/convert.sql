@@ -28,6 +28,10 @@ SELECT outcome, error FROM sidecar_upsert_companies('[
     {"company_unique_id": "c6", "clay_tags": "{a"}]');
 SELECT company_unique_id, clay_tags, clay_segments FROM marketing.company_sidecar WHERE company_unique_id BETWEEN 'c2' AND 'c6' ORDER BY 1;
 
+-- and PostgreSQL's own form of them
+INSERT INTO sidecar_company_inbox (company_unique_id, clay_tags, clay_segments) VALUES ('c2', ARRAY['', NULL]::text[], ARRAY[' ', 'a']::text[]), ('c3', '{{a,b},{c,d}}', '{"",NULL,"null"}'), ('c4', ARRAY['a"b', 'c,d', 'e\\f'], '{NULL}');
+SELECT company_unique_id, clay_tags, clay_segments FROM marketing.company_sidecar WHERE company_unique_id IN ('c2', 'c3', 'c4') ORDER BY 1;
+
 -- times
 SELECT outcome, error FROM sidecar_upsert_companies(format('[
     {"company_unique_id": "c2", "last_enriched_at": 1762071112},
@@ -36,8 +40,8 @@ SELECT outcome, error FROM sidecar_upsert_companies(format('[
     {"company_unique_id": "c5", "last_enriched_at": "1762071112.5"},
     {"company_unique_id": "c6", "last_enriched_at": 20260131},
     {"company_unique_id": "c7", "last_enriched_at": "20260131"},
-    {"company_unique_id": "c8", "last_enriched_at": "Mon, 02 Nov 2026 08:11:52 +0100"},
-    {"company_unique_id": "c9", "last_enriched_at": "2026-11-02T08:11:52.250Z"},
+    {"company_unique_id": "c8", "last_enriched_at": "Sun, 02 Nov 2025 08:11:52 +0100"},
+    {"company_unique_id": "c9", "last_enriched_at": "2025-11-02T08:11:52.250Z"},
     {"company_unique_id": "c9", "last_enriched_at": "2026-13-02"},
     {"company_unique_id": "c9", "last_enriched_at": 1e300},
     {"company_unique_id": "c9", "last_enriched_at": -1e14},
@@ -74,6 +78,9 @@ SELECT outcome, error FROM sidecar_upsert_companies((SELECT jsonb_agg(to_jsonb(s
 SELECT record, unique_id, outcome, error FROM sidecar_import_companies(E'\ufeff[{"company_unique_id": "c1", "ein_number": "a,]}b"},\n {"company_unique_id": "c2", "ein_number": "\\u0000"}, {"company_unique_id": "c3", "ein_number": "\\ud83d"}, {bad, [}], {"company_unique_id": "c4", "ein_number": "x\\"y"}, 5, "text", {"company_unique_id": "c5"} ]');
 SELECT record, unique_id, outcome, error FROM sidecar_import_companies(E'{"company_unique_id": "c1", "ein_number": "1"}\r\n\r\n{"company_unique_id": "c2", "ein_number": \r\n{"company_unique_id": "c3", "ein_number": "3"},\r\nnot JSON\r\n{"company_unique_id": "c4", "ein_number": "4"}', 'fill');
 SELECT record, unique_id, outcome, error FROM sidecar_import_companies(E'{\n  "company_unique_id": "c1",\n  "enrichment_payload": {"a": [1, 2]}\n}\n');
+-- laid out from the first line, cut off before the next record, two arrays
+SELECT record, unique_id, outcome, error FROM sidecar_import_companies(E'{ "company_unique_id": "c1",\n  "clay_tags": ["a",\n "}"]}\n{"company_unique_id": "c2"}\n{ "company_unique_id": "c3", "ein_number": \n{"company_unique_id": "c4"}\n{"company_unique_id": \nnothing\n{"company_unique_id": "c5"}\n{"company_unique_id": "c6", \n');
+SELECT record, unique_id, outcome, error FROM sidecar_import_companies(E'[{"company_unique_id": "c1"}]\n[ ]\n[{"company_unique_id": "c2"}, {"company_unique_id": "c3"}]\n{"company_unique_id": "c4"}');
 SELECT record, unique_id, outcome, error FROM sidecar_import_people(E'[{"person_unique_id": "p1"}] {"person_unique_id": "p2"}');
 SELECT record, unique_id, outcome, error FROM sidecar_import_companies('[{"company_unique_id": "c1", "ein_number": "cut off');
 SELECT count(*) FROM sidecar_import_companies('  '), sidecar_import_people('[]') p;
@@ -171,7 +178,7 @@ SELECT confidence_score FROM marketing.company_sidecar WHERE company_unique_id =
 SELECT outcome, error FROM sidecar_upsert_companies('[
     {"company_unique_id": "c2", "last_enriched_at": "20260131093000"}, {"company_unique_id": "c3", "last_enriched_at": "1762071112123"}, {"company_unique_id": "c4", "last_enriched_at": 1762071112123456},
     {"company_unique_id": "c5", "last_enriched_at": "2026-01-31 09:30:00+05:30", "clay_tags": [null, "a", [], ""]}, {"company_unique_id": "c6", "last_enriched_at": true}]');
-SELECT company_unique_id, last_enriched_at, clay_tags FROM marketing.company_sidecar WHERE company_unique_id IN ('c2', 'c3', 'c5') ORDER BY 1;
+SELECT company_unique_id, last_enriched_at, clay_tags FROM marketing.company_sidecar WHERE company_unique_id IN ('c3', 'c5') ORDER BY 1;
 INSERT INTO sidecar_company_inbox (company_unique_id, last_enriched_at, clay_tags, clay_segments, confidence_score, enrichment_payload)
 VALUES ('c2', '2126-01-01', NULL, NULL, NULL, NULL), ('c3', '1762071113', 'a, b', '["x", ""]', '95%', '"{\"a\": 1}"'), ('c4', '', '', '{}', ' ', ' {} '), ('c5', NULL, 'one', '{p,q}', '7', '{"a": [1]}');
 SELECT company_unique_id, last_enriched_at, clay_tags, clay_segments, confidence_score, enrichment_payload FROM marketing.company_sidecar WHERE company_unique_id IN ('c3') ORDER BY 1;

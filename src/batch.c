@@ -396,7 +396,8 @@ sidecar_record_key(JsonbValue *json, const char *key)
 	switch (value.type)
 	{
 		case jbvString:
-			return pnstrdup(value.val.string.val, value.val.string.len);
+			return sidecar_is_blank(value.val.string.val, value.val.string.len) ? NULL :
+				pnstrdup(value.val.string.val, value.val.string.len);
 			/* an export that takes a key of digits for a number */
 		case jbvNumeric:
 			return DatumGetCString(DirectFunctionCall1(numeric_out,

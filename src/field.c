@@ -15,9 +15,12 @@
 #include <ctype.h>
 #include <math.h>
 
+#include "catalog/pg_type.h"
 #include "common/jsonapi.h"
 #include "mb/pg_wchar.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
@@ -32,6 +35,7 @@
 
 static const JsonbValue *read_list(const JsonbValue *value);
 static const JsonbValue *read_list_text(char *text, const JsonbValue *value);
+static const JsonbValue *read_array(char *list, const JsonbValue *value);
 static const JsonbValue *read_document(const JsonbValue *value, bool from_text);
 static const JsonbValue *read_time(const JsonbValue *value);
 static const JsonbValue *read_score(const JsonbValue *value);
@@ -135,9 +139,8 @@ read_list_text(char *text, const JsonbValue *value)
 	const JsonbValue *result;
 	bool		found = false;
 
-	/* PostgreSQL's own form */
 	if (text[0] == '{')
-		return strspn(text + 1, " \t\r\n}") == strlen(text + 1) ? NULL : value;
+		return read_array(text, value);
 	if (text[0] == '[')
 	{
 		/* a word in brackets is nobody's, nor is half of one */
@@ -162,6 +165,38 @@ read_list_text(char *text, const JsonbValue *value)
 	}
 	result = pushJsonbValue(&state, WJB_END_ARRAY, NULL);
 	return found ? result : NULL;
+}
+
+/*
+ * PostgreSQL's own form of a list.
+ */
+static const JsonbValue *
+read_array(char *list, const JsonbValue *value)
+{
+	ArrayType  *array = DatumGetArrayTypeP(OidInputFunctionCall(F_ARRAY_IN, list, TEXTOID, -1));
+	JsonbParseState *state = NULL;
+	const JsonbValue *result;
+	Datum	   *elements;
+	bool	   *nulls;
+	int			n;
+	int			nfound = 0;
+
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &n);
+	(void) pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+	for (int i = 0; i < n; i++)
+	{
+		JsonbValue *element = nulls[i] ? NULL : string_value(TextDatumGetCString(elements[i]));
+
+		if (element == NULL || is_blank(element))
+			continue;
+		(void) pushJsonbValue(&state, WJB_ELEM, element);
+		nfound++;
+	}
+	result = pushJsonbValue(&state, WJB_END_ARRAY, NULL);
+	if (nfound == 0)
+		return NULL;
+	/* as it is, with its dimensions */
+	return nfound == n ? value : result;
 }
 
 /*
@@ -229,14 +264,7 @@ read_score(const JsonbValue *value)
 static bool
 is_blank(const JsonbValue *value)
 {
-	if (value->type != jbvString)
-		return false;
-	for (int i = 0; i < value->val.string.len; i++)
-	{
-		if (!isspace((unsigned char) value->val.string.val[i]))
-			return false;
-	}
-	return true;
+	return value->type == jbvString && sidecar_is_blank(value->val.string.val, value->val.string.len);
 }
 
 /*

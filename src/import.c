@@ -34,7 +34,8 @@ static Cutter begin_cutting(text *input);
 static bool cut(Cutter *cutter, const char **start, int *length);
 static bool cut_line(Cutter *cutter, const char **start, int *length);
 static bool cut_element(Cutter *cutter, const char **start, int *length);
-static const char *end_of_element(const char *at, const char *end);
+static const char *end_of_layout(const char *at, const char *line_end, const char *end);
+static const char *end_of_value(const char *at, const char *end);
 static const char *skip_space(const char *at, const char *end);
 static void parse_record(void *arg, Record *record);
 
@@ -154,14 +155,30 @@ cut_line(Cutter *cutter, const char **start, int *length)
 	end = memchr(cutter->at, '\n', cutter->end - cutter->at);
 	if (end == NULL)
 		end = cutter->end;
-	/* a lone brace begins what somebody has laid out */
-	if (skip_space(*start + 1, end) == end && **start == '{')
-		end = end_of_element(*start, cutter->end);
+	else if (**start == '{' && end_of_value(*start, end) == NULL)
+		end = end_of_layout(*start, end, cutter->end);
 	cutter->at = end;
 	while (end > *start && (end[-1] == '\r' || end[-1] == ' ' || end[-1] == ','))
 		end--;
 	*length = (int) (end - *start);
 	return true;
+}
+
+/*
+ * Where an object ends of which a line is the beginning: somebody has laid it
+ * out, or the line was cut off.
+ */
+static const char *
+end_of_layout(const char *at, const char *line_end, const char *end)
+{
+	const char *next = skip_space(line_end, end);
+	const char *object_end;
+
+	/* the next record: of JSON Lines one bad one must not cost the others */
+	if (next == end || *next == '{')
+		return line_end;
+	object_end = end_of_value(at, end);
+	return object_end == NULL ? line_end : object_end;
 }
 
 static bool
@@ -170,17 +187,24 @@ cut_element(Cutter *cutter, const char **start, int *length)
 	const char *end;
 
 	cutter->at = skip_space(cutter->at, cutter->end);
+	/* an array may be followed by another one */
+	while (cutter->at < cutter->end && *cutter->at == ']')
+	{
+		cutter->at = skip_space(cutter->at + 1, cutter->end);
+		if (cutter->at == cutter->end || *cutter->at != '[')
+		{
+			/* what follows is no part of it, and must not be lost */
+			cutter->is_array = false;
+			return cut_line(cutter, start, length);
+		}
+		cutter->at = skip_space(cutter->at + 1, cutter->end);
+	}
 	if (cutter->at == cutter->end)
 		return false;
-	if (*cutter->at == ']')
-	{
-		/* what follows is no part of it, and must not be lost */
-		cutter->at = skip_space(cutter->at + 1, cutter->end);
-		cutter->is_array = false;
-		return cut_line(cutter, start, length);
-	}
 	*start = cutter->at;
-	end = end_of_element(cutter->at, cutter->end);
+	end = end_of_value(cutter->at, cutter->end);
+	if (end == NULL)
+		end = cutter->end;
 	cutter->at = end < cutter->end && *end == ',' ? end + 1 : end;
 	*length = (int) (end - *start);
 	return true;
@@ -188,10 +212,10 @@ cut_element(Cutter *cutter, const char **start, int *length)
 
 /*
  * Where the value ends that begins there: before a comma or bracket that is not
- * its own, or with its own last bracket.
+ * its own, or with its own last bracket; NULL if it does not end.
  */
 static const char *
-end_of_element(const char *at, const char *end)
+end_of_value(const char *at, const char *end)
 {
 	int			depth = 0;
 	bool		in_string = false;
@@ -214,7 +238,7 @@ end_of_element(const char *at, const char *end)
 		else if ((*at == '}' || *at == ']') && --depth <= 0)
 			return at + 1;
 	}
-	return end;
+	return NULL;
 }
 
 static const char *

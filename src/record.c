@@ -8,6 +8,8 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
@@ -181,6 +183,20 @@ const char *
 sidecar_outcome_name(SidecarOutcome outcome)
 {
 	return outcome_names[outcome];
+}
+
+/*
+ * True of a text of nothing but space, which is never a value.
+ */
+bool
+sidecar_is_blank(const char *string, int length)
+{
+	for (int i = 0; i < length; i++)
+	{
+		if (!isspace((unsigned char) string[i]))
+			return false;
+	}
+	return true;
 }
 
 /*

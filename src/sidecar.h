@@ -291,6 +291,7 @@ extern bool sidecar_find_unknown_keys(const char *name, SidecarUnknownKeys *valu
 extern const char *sidecar_unknown_keys_name(SidecarUnknownKeys value);
 extern const char *sidecar_outcome_name(SidecarOutcome outcome);
 extern SidecarColumn *sidecar_describe_column(Form_pg_attribute att);
+extern bool sidecar_is_blank(const char *string, int length);
 extern int	sidecar_find_column(const SidecarColumns *columns, const char *name, int length);
 extern int	sidecar_clear_column(const SidecarColumns *columns, SidecarRow *row, const char *name, int length);
 extern void sidecar_check_row(const SidecarColumns *columns, const SidecarRow *row);

@@ -9,8 +9,6 @@
  */
 #include "postgres.h"
 
-#include <ctype.h>
-
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_proc.h"
@@ -146,6 +144,9 @@ clear_columns(const SidecarColumns *columns, SidecarRow *row, ArrayType *names)
 	}
 }
 
+/*
+ * The same in every way in.
+ */
 static bool
 is_blank_text(const SidecarColumn *column, Datum value)
 {
@@ -154,12 +155,7 @@ is_blank_text(const SidecarColumn *column, Datum value)
 	if (column->given_type != TEXTOID)
 		return false;
 	string = DatumGetTextPP(value);
-	for (int i = 0; i < VARSIZE_ANY_EXHDR(string); i++)
-	{
-		if (!isspace((unsigned char) VARDATA_ANY(string)[i]))
-			return false;
-	}
-	return true;
+	return sidecar_is_blank(VARDATA_ANY(string), VARSIZE_ANY_EXHDR(string));
 }
 
 /*
