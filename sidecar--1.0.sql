@@ -682,30 +682,39 @@ CREATE TYPE @extschema@.sidecar_object AS (
 COMMENT ON TYPE @extschema@.sidecar_object IS
 'an object that the extension works with: a row of the functions that sidecar_objects() puts together';
 
--- Only columns that an inbox lacks: those that users have added to the table.  A
--- row of it has no column for what the table sets itself.  An inbox is known by
--- being a member of the extension.
+-- Only columns that an inbox lacks: those that users have added to the table, and
+-- any of ours.  What the table sets itself is nobody's to give.  An inbox is known
+-- by being a member of the extension.
 CREATE FUNCTION @extschema@.sidecar_objects_inboxes()
 RETURNS SETOF @extschema@.sidecar_object
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 1
 SET search_path = pg_catalog, pg_temp
 SET quote_all_identifiers = off
 BEGIN ATOMIC
-SELECT f.n, a.attnum::integer, f.entity, 'inbox column', format('%I.%I.%I', n.nspname, c.relname, a.attname),
-       'missing', format('ALTER FOREIGN TABLE %I.%I ADD COLUMN %I text', n.nspname, c.relname, a.attname),
+SELECT f.n, wanted.n, f.entity, 'inbox column', format('%I.%I.%I', n.nspname, c.relname, wanted.column_name),
+       'missing', format('ALTER FOREIGN TABLE %I.%I ADD COLUMN %I text', n.nspname, c.relname, wanted.column_name),
        NULL, NULL, NULL::regprocedure
 FROM @extschema@.sidecar_found_tables() f
-JOIN pg_attribute a ON a.attrelid = f.relation
+JOIN LATERAL (
+    SELECT min(i.n), i.column_name
+    FROM (SELECT a.attnum::integer, a.attname::text
+          FROM pg_attribute a
+          WHERE a.attrelid = f.relation AND a.attnum > 0 AND NOT a.attisdropped
+            AND a.attgenerated = '' AND a.attidentity = ''
+          UNION ALL
+          SELECT d.n, d.column_name
+          FROM @extschema@.sidecar_column_definitions() d
+          WHERE d.table_name = f.table_name) i (n, column_name)
+    GROUP BY i.column_name) wanted (n, column_name) ON true
 JOIN pg_extension e ON e.extname = 'sidecar'
 JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
 JOIN pg_foreign_table t
     ON d.classid = 'pg_class'::regclass AND d.objid = t.ftrelid AND 'entity=' || f.entity = ANY (t.ftoptions)
 JOIN pg_class c ON c.oid = t.ftrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE f.is_usable AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' AND a.attidentity = ''
-  AND a.attname NOT IN ('created_at', 'updated_at', 'on_conflict', 'outcome')
-  AND NOT EXISTS (SELECT FROM pg_attribute i
-                  WHERE i.attrelid = c.oid AND i.attname = a.attname AND NOT i.attisdropped);
+WHERE f.is_usable AND wanted.column_name NOT IN ('created_at', 'updated_at', 'on_conflict', 'outcome')
+  AND NOT EXISTS (SELECT FROM pg_attribute a
+                  WHERE a.attrelid = c.oid AND a.attname = wanted.column_name AND NOT a.attisdropped);
 END;
 
 COMMENT ON FUNCTION @extschema@.sidecar_objects_inboxes() IS

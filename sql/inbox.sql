@@ -338,6 +338,10 @@ c2,
 c2,1999-12-31
 \.
 SELECT company_unique_id, "Head ""count""" FROM marketing.company_sidecar WHERE "Head ""count""" > 0;
+-- nor does the inbox have to have all of ours
+ALTER FOREIGN TABLE sidecar_company_inbox DROP COLUMN clay_tags, DROP COLUMN founded;
+INSERT INTO sidecar_company_inbox (company_unique_id, ein_number) VALUES ('c2', 'less') RETURNING outcome;
+SELECT object, outcome FROM sidecar_install() WHERE outcome <> 'present';
 -- whoever does not own the inbox learns who must do it
 CREATE ROLE regress_sidecar_owner;
 GRANT ALL ON SCHEMA marketing TO regress_sidecar_owner;
