@@ -690,6 +690,44 @@ CREATE TYPE @extschema@.sidecar_object AS (
 COMMENT ON TYPE @extschema@.sidecar_object IS
 'an object that the extension works with: a row of the functions that sidecar_objects() puts together';
 
+-- Only columns that an inbox lacks: those that users have added to the table, and
+-- any of ours.  What the table sets itself is nobody's to give.  An inbox is known
+-- by being a member of the extension.
+CREATE FUNCTION @extschema@.sidecar_objects_inboxes()
+RETURNS SETOF @extschema@.sidecar_object
+LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 1
+SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = off
+BEGIN ATOMIC
+SELECT f.n, wanted.n, f.entity, 'inbox column', format('%I.%I.%I', n.nspname, c.relname, wanted.column_name),
+       'missing', format('ALTER FOREIGN TABLE %I.%I ADD COLUMN %I text', n.nspname, c.relname, wanted.column_name),
+       NULL, NULL, NULL::regprocedure
+FROM @extschema@.sidecar_found_tables() f
+JOIN LATERAL (
+    SELECT min(i.n), i.column_name
+    FROM (SELECT a.attnum::integer, a.attname::text
+          FROM pg_attribute a
+          WHERE a.attrelid = f.relation AND a.attnum > 0 AND NOT a.attisdropped
+            AND a.attgenerated = '' AND a.attidentity = ''
+          UNION ALL
+          SELECT d.n, d.column_name
+          FROM @extschema@.sidecar_column_definitions() d
+          WHERE d.table_name = f.table_name) i (n, column_name)
+    GROUP BY i.column_name) wanted (n, column_name) ON true
+JOIN pg_extension e ON e.extname = 'sidecar'
+JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
+JOIN pg_foreign_table t
+    ON d.classid = 'pg_class'::regclass AND d.objid = t.ftrelid AND 'entity=' || f.entity = ANY (t.ftoptions)
+JOIN pg_class c ON c.oid = t.ftrelid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE f.is_usable AND wanted.column_name NOT IN ('created_at', 'updated_at', 'on_conflict', 'outcome')
+  AND NOT EXISTS (SELECT FROM pg_attribute a
+                  WHERE a.attrelid = c.oid AND a.attname = wanted.column_name AND NOT a.attisdropped);
+END;
+
+COMMENT ON FUNCTION @extschema@.sidecar_objects_inboxes() IS
+'the columns that inboxes lack: their part of sidecar_objects()';
+
 CREATE FUNCTION @extschema@.sidecar_objects_schema()
 RETURNS SETOF @extschema@.sidecar_object
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 1
@@ -987,7 +1025,8 @@ SET quote_all_identifiers = off
 BEGIN ATOMIC
 SELECT (row_number() OVER (ORDER BY o.kind_order, o.table_order, o.n))::integer, o.entity, o.kind,
        o.object, o.state, o.command, o.hint, o.violations, o.replaces
-FROM (SELECT 1 AS kind_order, * FROM @extschema@.sidecar_objects_schema()
+FROM (SELECT 0 AS kind_order, * FROM @extschema@.sidecar_objects_inboxes()
+      UNION ALL SELECT 1, * FROM @extschema@.sidecar_objects_schema()
       UNION ALL SELECT 2, * FROM @extschema@.sidecar_objects_tables()
       UNION ALL SELECT 3, * FROM @extschema@.sidecar_objects_columns()
       UNION ALL SELECT 4, * FROM @extschema@.sidecar_objects_keys()
@@ -1140,7 +1179,7 @@ BEGIN
         'bool_or(o.kind IN (''column'', ''primary key'', ''check'')) AS exclusively '
         'FROM %1$s.sidecar_found_tables() f '
         'JOIN %1$s.sidecar_objects() o '
-        'ON o.entity IS NOT DISTINCT FROM f.entity AND o.kind NOT IN (''schema'', ''table'') '
+        'ON o.entity IS NOT DISTINCT FROM f.entity AND o.kind NOT IN (''inbox column'', ''schema'', ''table'') '
         'WHERE f.relation IS NOT NULL AND o.state IN (''missing'', ''replace'') '
         'GROUP BY f.n, f.name_sql, f.relation ORDER BY f.n', home)
     LOOP
@@ -1276,11 +1315,13 @@ DECLARE
     is_there boolean;
     home text := (SELECT extnamespace::regnamespace FROM pg_extension WHERE extname = 'sidecar');
 BEGIN
-    EXECUTE format('SELECT %s.sidecar_lock_tables()', home);
-
     -- as sidecar_objects() does, but each kind is looked at when those before it are made
-    FOREACH kinds IN ARRAY ARRAY['schema', 'tables', 'columns', 'keys', 'checks', 'indexes',
+    FOREACH kinds IN ARRAY ARRAY['inboxes', 'schema', 'tables', 'columns', 'keys', 'checks', 'indexes',
                                  'triggers', 'foreign_keys'] LOOP
+        -- in the order in which an INSERT into an inbox locks
+        IF kinds = 'schema' THEN
+            EXECUTE format('SELECT %s.sidecar_lock_tables()', home);
+        END IF;
         FOR o IN EXECUTE format('SELECT * FROM %s.sidecar_objects_%s() s '
                                 'ORDER BY s.table_order, s.n', home, kinds) LOOP
             object := o.kind || ' ' || o.object;
@@ -1322,7 +1363,7 @@ END
 $plpgsql$;
 
 COMMENT ON FUNCTION @extschema@.sidecar_install() IS
-'makes whatever is missing of schema, tables, indexes, checks, triggers and foreign keys; tells per object whether it was created, present, replaced or is waiting';
+'makes whatever is missing of schema, tables, indexes, checks, triggers and foreign keys, and inboxes'' columns; tells per object whether it was created, present, replaced or is waiting';
 
 CREATE FUNCTION @extschema@.sidecar_create_masters()
 RETURNS TABLE (object text, outcome text, hint text)

@@ -145,12 +145,19 @@ COPY sidecar_company_inbox TO stdout;
 -- EXPLAIN alone looks at nothing
 EXPLAIN (COSTS off) INSERT INTO sidecar_company_inbox (company_unique_id) VALUES ('c1') ON CONFLICT DO NOTHING;
 EXPLAIN (COSTS off) SELECT * FROM sidecar_company_inbox WHERE company_unique_id = 'c1';
-EXPLAIN (ANALYZE, COSTS off, TIMING off, SUMMARY off) INSERT INTO sidecar_company_inbox (company_unique_id, ein_number) VALUES ('c1', 'analyzed');
+DO $$ BEGIN EXECUTE $q$ EXPLAIN ANALYZE INSERT INTO sidecar_company_inbox (company_unique_id, ein_number) VALUES ('c1', 'analyzed') $q$; END $$;
 SELECT id, ein FROM c WHERE id = 'c1';
--- what is missing is said before a row is kept
+-- what is missing is said before a row is kept; a column when it is given
+BEGIN;
+ALTER TABLE marketing.company_sidecar RENAME enrichment_source TO source;
+INSERT INTO sidecar_company_inbox (company_unique_id) SELECT 'c1' WHERE false;
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK;
 BEGIN;
 ALTER TABLE marketing.company_sidecar RENAME clay_tags TO tags;
-INSERT INTO sidecar_company_inbox (company_unique_id) SELECT 'c1' WHERE false;
+INSERT INTO sidecar_company_inbox (company_unique_id, ein_number, clay_tags) VALUES ('c1', 'without', ' ');
+SELECT company_unique_id, ein_number FROM marketing.company_sidecar WHERE company_unique_id = 'c1';
+INSERT INTO sidecar_company_inbox (company_unique_id, clay_tags) VALUES ('c1', NULL), ('c2', '{a}');
 \echo :LAST_ERROR_SQLSTATE
 ROLLBACK;
 BEGIN;
@@ -311,6 +318,58 @@ INSERT INTO sidecar_company_inbox (company_unique_id, ein_number) VALUES ('c1', 
 \echo :LAST_ERROR_SQLSTATE
 DROP FUNCTION alters;
 
+-- columns of the user's come with sidecar_install(): not what the table sets, nor
+-- what has a name of ours
+ALTER TABLE marketing.company_sidecar ADD COLUMN "Head ""count""" integer, ADD COLUMN founded date, ADD COLUMN id bigint GENERATED ALWAYS AS IDENTITY,
+    ADD COLUMN twice integer GENERATED ALWAYS AS ("Head ""count""" * 2) STORED, ADD COLUMN outcome text, ADD COLUMN on_conflict text;
+SELECT kind, object, state, command FROM sidecar_objects() WHERE state <> 'present';
+SELECT to_do FROM sidecar_status() WHERE entity = 'company';
+SELECT * FROM sidecar_install() WHERE outcome <> 'present';
+SELECT * FROM sidecar_install() WHERE outcome <> 'present';
+INSERT INTO sidecar_company_inbox (company_unique_id, "Head ""count""", founded) VALUES ('c1', '12', '1999-12-31'), ('c2', 'a dozen', NULL);
+SELECT company_unique_id, "Head ""count""", founded, twice FROM marketing.company_sidecar WHERE twice > 0;
+SELECT record, error FROM rejects;
+DELETE FROM marketing.sidecar_rejects;
+-- dropped, they do no harm as long as nobody gives them
+ALTER TABLE marketing.company_sidecar DROP COLUMN founded, DROP COLUMN twice, DROP COLUMN outcome, DROP COLUMN on_conflict, DROP COLUMN id;
+INSERT INTO sidecar_company_inbox (company_unique_id, "Head ""count""") VALUES ('c1', '13');
+COPY sidecar_company_inbox (company_unique_id, founded) FROM stdin CSV;
+c2,
+c2,1999-12-31
+\.
+SELECT company_unique_id, "Head ""count""" FROM marketing.company_sidecar WHERE "Head ""count""" > 0;
+-- nor does the inbox have to have all of ours
+ALTER FOREIGN TABLE sidecar_company_inbox DROP COLUMN clay_tags, DROP COLUMN founded;
+INSERT INTO sidecar_company_inbox (company_unique_id, ein_number) VALUES ('c2', 'less') RETURNING outcome;
+SELECT object, outcome FROM sidecar_install() WHERE outcome <> 'present';
+-- whoever does not own the inbox learns who must do it
+CREATE ROLE regress_sidecar_owner;
+GRANT ALL ON SCHEMA marketing TO regress_sidecar_owner;
+GRANT EXECUTE ON FUNCTION update_company_sidecar_updated_at() TO regress_sidecar_owner;
+ALTER TABLE marketing.company_sidecar OWNER TO regress_sidecar_owner;
+SET ROLE regress_sidecar_owner;
+ALTER TABLE marketing.company_sidecar DROP COLUMN "Head ""count""", ADD COLUMN more text;
+SELECT * FROM sidecar_install() WHERE outcome <> 'present' AND object ~ 'inbox';
+RESET ROLE;
+SELECT object, outcome FROM sidecar_install() WHERE outcome <> 'present';
+INSERT INTO sidecar_company_inbox (company_unique_id, more) VALUES ('c3', 'more');
+SELECT company_unique_id, more FROM marketing.company_sidecar WHERE more > '';
+ALTER TABLE marketing.company_sidecar OWNER TO CURRENT_USER;
+DROP OWNED BY regress_sidecar_owner;
+DROP ROLE regress_sidecar_owner;
+-- a new extension brings them, wherever it is
+CREATE SCHEMA other;
+SET client_min_messages = warning;
+DROP EXTENSION sidecar CASCADE;
+CREATE EXTENSION sidecar SCHEMA other;
+SET client_min_messages = notice;
+SELECT attname FROM pg_attribute WHERE attrelid = 'other.sidecar_company_inbox'::regclass AND attnum > 11;
+SET client_min_messages = warning;
+DROP EXTENSION sidecar CASCADE;
+DROP SCHEMA other;
+CREATE EXTENSION sidecar;
+SET client_min_messages = notice;
+
 -- an inbox of one's own: with the columns that one has, and some have not
 ALTER TABLE marketing.company_sidecar ADD COLUMN employees integer;
 CREATE FOREIGN TABLE mine (employees text, dropped text, company_unique_id text DEFAULT 'c1', on_conflict text, outcome text) SERVER sidecar OPTIONS (entity 'company');
@@ -348,7 +407,7 @@ ALTER SERVER sidecar OPTIONS (ADD host 'here');
 ALTER FOREIGN TABLE mine OPTIONS (DROP entity);
 \echo :LAST_ERROR_SQLSTATE
 ALTER FOREIGN TABLE mine ADD COLUMN nonsense text;
-INSERT INTO mine (employees) VALUES (1);
+INSERT INTO mine (employees, nonsense) VALUES (14, 'x');
 \echo :LAST_ERROR_SQLSTATE
 ALTER FOREIGN TABLE mine DROP COLUMN nonsense, ALTER employees TYPE integer;
 INSERT INTO mine (employees) VALUES (1);

@@ -47,6 +47,32 @@ SELECT sidecar_upsert_company('c3', '4');
 SELECT created_at, updated_at > now() - interval '1 minute' AS updated FROM marketing.company_sidecar WHERE company_unique_id = 'c3';
 DELETE FROM marketing.company_sidecar WHERE company_unique_id <> 'c1';
 
+-- in a replica role no foreign key looks for masters: we do
+SET session_replication_role = replica;
+SELECT sidecar_upsert_company('nobody', '1');
+\echo :LAST_ERROR_SQLSTATE
+SELECT sidecar_upsert_company('c3', '1'), sidecar_upsert_company('c3', '2');
+SELECT sidecar_upsert_person('c3');
+SELECT key, outcome FROM sidecar_upsert_companies('[{"company_unique_id": "nobody"}, {"company_unique_id": "c4", "ein_number": "1"}]') AS r (record, key, outcome, error);
+SELECT key, outcome FROM sidecar_upsert_companies('{"company_unique_id": "nobody"}') AS r (record, key, outcome, error);
+SELECT key, outcome FROM sidecar_import_companies('{"company_unique_id": "nobody"}') AS r (record, key, outcome, error);
+SELECT unique_id, outcome FROM sidecar_retry_rejects();
+CREATE ROLE regress_sidecar_replica;
+GRANT USAGE ON SCHEMA marketing TO regress_sidecar_replica;
+GRANT SELECT, INSERT, UPDATE ON marketing.company_sidecar TO regress_sidecar_replica;
+SET ROLE regress_sidecar_replica;
+SELECT sidecar_upsert_company('c3', '3');
+\echo :LAST_ERROR_SQLSTATE
+SELECT count(*) FROM sidecar_upsert_companies('{"company_unique_id": "c3", "ein_number": "3"}');
+\echo :LAST_ERROR_SQLSTATE
+RESET ROLE;
+DROP OWNED BY regress_sidecar_replica;
+DROP ROLE regress_sidecar_replica;
+RESET session_replication_role;
+SELECT id, ein FROM c;
+DELETE FROM marketing.company_sidecar WHERE company_unique_id <> 'c1';
+DELETE FROM marketing.sidecar_rejects;
+
 -- people
 SELECT sidecar_upsert_person('p1', 'VP of Engineering', '{vp-engineering}', '{"github": "p1"}', '{"skills": ["C"]}', '2026-01-01 12:00+02', 'clay', 92);
 SELECT sidecar_upsert_person('p1', social_profiles => '{"github": "p1", "twitter": "@p1"}', last_enriched_at => '2026-01-02');

@@ -27,17 +27,12 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
-#include "commands/trigger.h"
 #include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/numeric.h"
 #include "utils/rel.h"
-#include "utils/rls.h"
 
 #include "batch.h"
 
@@ -45,7 +40,6 @@ static void upsert_many(FunctionCallInfo fcinfo, const char *label, Oid type);
 static Record *read_records(Jsonb *input, const Record *sent, int *nrecords);
 static void put_record(ReturnSetInfo *rsinfo, const Record *record);
 static void describe_columns(Batch *batch, const SidecarEntity *entity);
-static bool may_look_for(Oid master, AttrNumber key);
 static int	compare_records(const void *a, const void *b);
 static void store_merged(Batch *batch, Record **records, int nrecords);
 static int	merge_key(const Batch *batch, Record **records, int nrecords, Record **wholes);
@@ -59,7 +53,6 @@ static int	first_round(Record **records, int nrecords, Record **round);
 static int	next_round(Record **round, int nround);
 static bool same_statement(const Batch *batch, const Record *a, const Record *b);
 static void store_run(Batch *batch, Record **records, int nrecords);
-static bool must_look_up(const Batch *batch);
 static bool look_up(Batch *batch, Record **records, int nrecords);
 static void reject_orphan(Batch *batch, Record *record);
 static void write_records(Batch *batch, Record **records, int nrecords);
@@ -275,7 +268,7 @@ sidecar_begin_batch(const SidecarEntity *entity, MemoryContext answers)
 	sidecar_require_master(store->table);
 	describe_columns(batch, entity);
 	store->desc = sidecar_chunk_desc(&store->columns);
-	store->look_for_masters = may_look_for(store->table->binding->master, store->table->binding->master_key);
+	store->look_for_masters = sidecar_may_look_up(store->table);
 	sidecar_begin_conversion(&batch->converter, store->table, store);
 	batch->converter.context = answers;
 	return batch;
@@ -346,20 +339,6 @@ describe_columns(Batch *batch, const SidecarEntity *entity)
 			batch->defaulted = bms_add_member(batch->defaulted, columns->n);
 		columns->columns[columns->n++] = sidecar_describe_column(att);
 	}
-}
-
-/*
- * True if this role may look for missing masters; another learns of them by
- * writes that fail.
- */
-static bool
-may_look_for(Oid master, AttrNumber key)
-{
-	/* with row security a master could be there and not be seen */
-	return sidecar_schema_aclcheck(get_rel_namespace(master), GetUserId(), ACL_USAGE) == ACLCHECK_OK &&
-		(pg_class_aclcheck(master, GetUserId(), ACL_SELECT) == ACLCHECK_OK ||
-		 pg_attribute_aclcheck(master, key, GetUserId(), ACL_SELECT) == ACLCHECK_OK) &&
-		check_enable_rls(master, InvalidOid, true) != RLS_ENABLED;
 }
 
 /*
@@ -646,7 +625,7 @@ store_run(Batch *batch, Record **records, int nrecords)
 {
 	Record	  **left = palloc(sizeof(Record *) * nrecords);
 	int			nleft = 0;
-	bool		look_first = must_look_up(batch);
+	bool		look_first = sidecar_must_look_up(batch->store.table);
 
 	/* a single record that fails would be rejected with a poorer reason */
 	if (nrecords > 1 && batch->write_first && !look_first && write_together(batch, records, nrecords))
@@ -667,25 +646,6 @@ store_run(Batch *batch, Record **records, int nrecords)
 	}
 	if (nleft > 0)
 		write_records(batch, left, nleft);
-}
-
-/*
- * True if nobody else looks whether there is a master.  Error: nor can this role
- * (42501).
- */
-static bool
-must_look_up(const Batch *batch)
-{
-	/* foreign keys do not, then */
-	if (SessionReplicationRole != SESSION_REPLICATION_ROLE_REPLICA)
-		return false;
-	if (!batch->store.look_for_masters)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied to read all keys of the master %s",
-						sidecar_relation_sql(batch->store.table->binding->master)),
-				 errdetail("Nothing else looks for missing masters while session_replication_role is \"replica\".")));
-	return true;
 }
 
 /*
@@ -732,13 +692,11 @@ static void
 reject_orphan(Batch *batch, Record *record)
 {
 	/* made in the chunk's context: the error alone outlives that */
-	const char *master = sidecar_relation_sql(batch->store.table->binding->master);
-	MemoryContext old = MemoryContextSwitchTo(batch->answers);
+	const char *error = sidecar_no_master(batch->store.table, record->key);
 
 	record->outcome = SIDECAR_REJECTED;
 	record->sqlstate = ERRCODE_FOREIGN_KEY_VIOLATION;
-	record->error = psprintf("no such master: key \"%s\" is not in %s", record->key, master);
-	MemoryContextSwitchTo(old);
+	record->error = MemoryContextStrdup(batch->answers, error);
 	for (int i = 0; i < record->nmembers; i++)
 		reject_orphan(batch, record->members[i]);
 }

@@ -44,6 +44,7 @@
 #define NE " OPERATOR(pg_catalog.<>) "
 #define GE " OPERATOR(pg_catalog.>=) "
 
+static const char *master_key(const SidecarTable *table);
 static void append_chunk(StringInfo sql, const SidecarColumns *columns);
 static char *deparse_write(const SidecarTable *table, const SidecarRequest *request, const char *source);
 static void append_assignments(StringInfo sql, const SidecarRequest *request);
@@ -74,6 +75,11 @@ sidecar_deparse_row(const SidecarTable *table, const SidecarRequest *request)
 		appendStringInfo(&source, "%s%s", source.len > 0 ? ", " : "VALUES (", values[c]);
 	}
 	appendStringInfoChar(&source, ')');
+	if (request->statement == SIDECAR_ORPHAN)
+		return psprintf("SELECT WHERE NOT EXISTS (SELECT FROM %s s WHERE s.%s" EQ "$1) "
+						"AND NOT EXISTS (SELECT FROM %s m WHERE m.%s" EQ "$1)",
+						sidecar_relation_sql(RelationGetRelid(table->rel)), columns->columns[0]->name_sql,
+						sidecar_relation_sql(table->binding->master), master_key(table));
 	/* equality on the key, by which Citus finds the one shard to ask */
 	if (request->statement == SIDECAR_COMPARE)
 		return psprintf("SELECT FROM %s s WHERE s.%s" EQ "$1 AND %s",
@@ -150,20 +156,25 @@ sidecar_deparse_look_up(const SidecarTable *table, const SidecarRequest *request
 	else if (look_for_masters)
 	{
 		const char *master = sidecar_relation_sql(binding->master);
-		const char *master_key = quote_identifier(get_attname(binding->master,
-															  binding->master_key, false));
+		const char *own_key = master_key(table);
 
 		/* only for rows that are new: the others have had a master */
 		appendStringInfo(&sql,
 						 "LEFT JOIN LATERAL (SELECT m.%s FROM %s m WHERE s.%s IS NULL "
 						 "AND m.%s" EQ "b.c0 OFFSET 0) m ON true "
 						 "WHERE CASE WHEN s.%s IS NULL THEN m.%s IS NULL ELSE %s END",
-						 master_key, master, key, master_key,
-						 key, master_key, same(request, values));
+						 own_key, master, key, own_key,
+						 key, own_key, same(request, values));
 	}
 	else
 		appendStringInfo(&sql, "WHERE s.%s IS NOT NULL AND %s", key, same(request, values));
 	return sql.data;
+}
+
+static const char *
+master_key(const SidecarTable *table)
+{
+	return quote_identifier(get_attname(table->binding->master, table->binding->master_key, false));
 }
 
 /*

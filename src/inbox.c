@@ -47,6 +47,7 @@
 #include "optimizer/paths.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/tuplesort.h"
@@ -92,6 +93,7 @@ typedef struct Inbox
 	Batch	   *batch;
 	bool		strict;			/* the first bad record is an error */
 	JsonbValue *columns;		/* their names, as keys of an object */
+	bool	   *absent;			/* which of them the sidecar lacks */
 	AttrNumber	rule;			/* the column for it, or InvalidAttrNumber */
 	AttrNumber	outcome;		/* the column, likewise */
 	bool		row_by_row;		/* the outcome is asked for */
@@ -125,7 +127,9 @@ static TupleTableSlot *insert_row(EState *estate, ResultRelInfo *target, TupleTa
 								  TupleTableSlot *plan_slot);
 static void require_same_role(const Inbox *inbox);
 static void read_row(const Inbox *inbox, TupleTableSlot *slot, Record *record);
+static void refuse_column(const Inbox *inbox, const char *name);
 static void read_rule(Record *record, const char *name);
+static bool is_blank(const char *text);
 static int64 copy_line(void);
 static bool is_convertible(Inbox *inbox, Record *record);
 static void store_now(Inbox *inbox, Record *record);
@@ -326,7 +330,10 @@ inbox_entity(Relation rel)
 
 /*
  * The foreign table's columns are a record's, and ours.  Errors: one is not text
- * (42804); the sidecar has no such column (42703), or none is the key (42P17).
+ * (42804), none is the key (42P17).
+ *
+ * One that the sidecar lacks may be there, as long as nobody uses it: the
+ * column was dropped, or is not there yet.
  */
 static void
 learn_columns(Inbox *inbox, Relation rel)
@@ -335,6 +342,7 @@ learn_columns(Inbox *inbox, Relation rel)
 	bool		has_key = false;
 
 	inbox->columns = palloc0(sizeof(JsonbValue) * desc->natts);
+	inbox->absent = palloc0(sizeof(bool) * desc->natts);
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
@@ -352,8 +360,8 @@ learn_columns(Inbox *inbox, Relation rel)
 		else if (strcmp(NameStr(att->attname), INBOX_COL_OUTCOME) == 0)
 			inbox->outcome = att->attnum;
 		else
-			/* a name that no record could give is nobody's bad row */
-			(void) sidecar_column(inbox->batch->store.table, NameStr(att->attname));
+			inbox->absent[i] = get_attnum(RelationGetRelid(inbox->batch->store.table->rel),
+										  NameStr(att->attname)) == InvalidAttrNumber;
 		if (strcmp(NameStr(att->attname), inbox->entity->key) == 0)
 			has_key = true;
 		column->type = jbvString;
@@ -471,6 +479,12 @@ read_row(const Inbox *inbox, TupleTableSlot *slot, Record *record)
 			if (record->outcome != SIDECAR_REJECTED)
 				continue;
 		}
+		if (inbox->absent[i])
+		{
+			if (!is_blank(value.val.string.val))
+				refuse_column(inbox, inbox->columns[i].val.string.val);
+			continue;
+		}
 		(void) pushJsonbValue(&state, WJB_KEY, &inbox->columns[i]);
 		(void) pushJsonbValue(&state, WJB_VALUE, &value);
 	}
@@ -483,17 +497,39 @@ read_row(const Inbox *inbox, TupleTableSlot *slot, Record *record)
 }
 
 /*
+ * Raises 42703: a row gives a column that the sidecar lacks.  That is not the
+ * row's fault, and the next ones will do it too.
+ */
+static void
+refuse_column(const Inbox *inbox, const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_COLUMN),
+			 errmsg("sidecar table %s has no column \"%s\"",
+					sidecar_relation_sql(inbox->batch->store.table->binding->sidecar), name),
+			 errhint("Leave it out, or add it to the table: \"SELECT sidecar_install()\" does that if it is one of sidecar's own.")));
+}
+
+/*
  * Reads the row's rule; a record whose rule is none is rejected.
  */
 static void
 read_rule(Record *record, const char *name)
 {
-	/* blank is not given */
-	if (name[strspn(name, " \t\n\r")] == '\0' || sidecar_find_rule(name, &record->rule))
+	if (is_blank(name) || sidecar_find_rule(name, &record->rule))
 		return;
 	record->outcome = SIDECAR_REJECTED;
 	record->sqlstate = ERRCODE_INVALID_PARAMETER_VALUE;
 	record->error = psprintf("unknown on_conflict \"%s\"", name);
+}
+
+/*
+ * True of what is not given.
+ */
+static bool
+is_blank(const char *text)
+{
+	return text[strspn(text, " \t\n\r\v\f")] == '\0';
 }
 
 /*

@@ -155,8 +155,10 @@ typedef enum SidecarStatement
 								 * change the stored row */
 	SIDECAR_IF_NEW,				/* stores what is new */
 	SIDECAR_IF_OTHER_TIME,		/* overwrites, but only what has another time */
-	SIDECAR_COMPARE				/* yields a row where the stored one says all
+	SIDECAR_COMPARE,			/* yields a row where the stored one says all
 								 * that is given */
+	SIDECAR_ORPHAN				/* yields a row where there is neither a
+								 * stored one nor a master */
 } SidecarStatement;
 
 /* How a column's values may be written (field.c) */
@@ -306,6 +308,9 @@ extern char *sidecar_deparse_look_up(const SidecarTable *table, const SidecarReq
 									 bool written, bool now_is_news, bool look_for_masters);
 
 /* in store.c */
+extern bool sidecar_must_look_up(const SidecarTable *table);
+extern bool sidecar_may_look_up(const SidecarTable *table);
+extern char *sidecar_no_master(const SidecarTable *table, const char *key);
 extern SidecarOutcome sidecar_store_row(const SidecarTable *table, const SidecarColumns *columns,
 										SidecarRule rule, SidecarRow *row);
 extern TupleDesc sidecar_chunk_desc(const SidecarColumns *columns);

@@ -12,15 +12,19 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "lib/ilist.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/queryenvironment.h"
 #include "utils/rel.h"
+#include "utils/rls.h"
 
 #include "sidecar.h"
 
@@ -53,6 +57,8 @@ static dlist_head plans = DLIST_STATIC_INIT(plans);
 static int	nplans = 0;
 
 static bool may_write(const SidecarTable *table);
+static void require_own_master(const SidecarTable *table, const SidecarColumns *columns,
+							   const SidecarRow *row);
 static bool has_insert_triggers(const SidecarTable *table);
 static SidecarOutcome write_row(const SidecarTable *table, const SidecarColumns *columns,
 								SidecarRule rule, SidecarRow *row);
@@ -73,6 +79,51 @@ static void run_chunk(const SidecarStore *store, const char *sql, int expected,
 static Bitmapset *all_given(SidecarRow **rows, int nrows);
 
 /*
+ * True if nobody else looks whether there is a master.  Error: nor can this role
+ * (42501).
+ */
+bool
+sidecar_must_look_up(const SidecarTable *table)
+{
+	/* foreign keys do not, then */
+	if (SessionReplicationRole != SESSION_REPLICATION_ROLE_REPLICA)
+		return false;
+	if (!sidecar_may_look_up(table))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to read all keys of the master %s",
+						sidecar_relation_sql(table->binding->master)),
+				 errdetail("Nothing else looks for missing masters while session_replication_role is \"replica\".")));
+	return true;
+}
+
+/*
+ * True if this role may look for missing masters; another learns of them by
+ * writes that fail.
+ */
+bool
+sidecar_may_look_up(const SidecarTable *table)
+{
+	Oid			master = table->binding->master;
+
+	/* with row security a master could be there and not be seen */
+	return sidecar_schema_aclcheck(get_rel_namespace(master), GetUserId(), ACL_USAGE) == ACLCHECK_OK &&
+		(pg_class_aclcheck(master, GetUserId(), ACL_SELECT) == ACLCHECK_OK ||
+		 pg_attribute_aclcheck(master, table->binding->master_key, GetUserId(), ACL_SELECT) == ACLCHECK_OK) &&
+		check_enable_rls(master, InvalidOid, true) != RLS_ENABLED;
+}
+
+/*
+ * What is said of a record whose master is missing.
+ */
+char *
+sidecar_no_master(const SidecarTable *table, const char *key)
+{
+	return psprintf("no such master: key \"%s\" is not in %s", key,
+					sidecar_relation_sql(table->binding->master));
+}
+
+/*
  * Stores a row that was checked; tells what became of it.
  *
  * Records that are sent again are seldom alone.  A role whose last record was
@@ -88,6 +139,8 @@ sidecar_store_row(const SidecarTable *table, const SidecarColumns *columns,
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
+	if (sidecar_must_look_up(table))
+		require_own_master(table, columns, row);
 
 	/* nobody gets an answer by that who may not write */
 	if (binding->replayer == GetUserId() && row->time_given && !XactReadOnly && may_write(table) &&
@@ -107,6 +160,20 @@ sidecar_store_row(const SidecarTable *table, const SidecarColumns *columns,
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");
 	return outcome;
+}
+
+/*
+ * Raises 23503 if the row is new and has no master, as the foreign key would.
+ */
+static void
+require_own_master(const SidecarTable *table, const SidecarColumns *columns, const SidecarRow *row)
+{
+	const SidecarRequest request = {SIDECAR_ORPHAN, SIDECAR_OVERWRITE, columns, NULL, NULL};
+
+	if (execute(get_plan(table, &request), SPI_OK_SELECT, columns, row) == 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
+				 errmsg_internal("%s", sidecar_no_master(table, TextDatumGetCString(row->values[0])))));
 }
 
 /*

@@ -13,6 +13,7 @@
 #include "access/xact.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "funcapi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -85,7 +86,9 @@ sidecar_upsert_person(PG_FUNCTION_ARGS)
 static Datum
 upsert_arguments(FunctionCallInfo fcinfo, const char *label)
 {
-	SidecarTable *table = sidecar_open(sidecar_entity(label), RowExclusiveLock, false);
+	/* the master is the foreign key's business, unless that sleeps */
+	SidecarTable *table = sidecar_open(sidecar_entity(label), RowExclusiveLock,
+									   SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA);
 	const SidecarColumns *columns;
 	SidecarRule rule;
 	SidecarRow	row = {0};

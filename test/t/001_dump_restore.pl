@@ -123,7 +123,7 @@ $node->safe_psql('moved', q(
 	ALTER TABLE marketing.company_master SET SCHEMA crm;
 	ALTER TABLE crm.company_master RENAME TO companies;
 	ALTER TABLE crm.companies RENAME COLUMN company_unique_id TO id;));
-like(works($node, 'moved'), qr/company\|t\|0\|t\|\{"records parked in[^}]*\}.*company\|3000\|2000/s, 'renamed and moved tables work');
+like(works($node, 'moved'), qr/company\|t\|0\|t\|\{"inbox column public.sidecar_company_inbox.note[^}]*records parked in[^}]*\}.*company\|3000\|2000/s, 'renamed and moved tables work');
 form('moved', $_, $forms{$_}) for ('plain', 'custom', 'directory, parallel');
 
 # pg_dump by a role that owns the tables but is no superuser
@@ -159,6 +159,31 @@ $node->safe_psql('restored', 'SET row_security = off; CREATE EXTENSION sidecar')
 ok(IPC::Run::run([ @psql, '-f', "$dir/dump.rls", 'restored' ], '>', \$stdout, '2>', \$stderr), '--enable-row-security: with the extension made first it works')
 	or diag($stderr);
 restored_ok($node, 'restored', 'with_pkey', '--enable-row-security');
+
+# A column that sidecar_install() has brought to the inbox is the extension's: it
+# is not dumped, and sidecar_install() brings it again
+sub inbox_columns
+{
+	my ($db) = @_;
+	return $node->safe_psql($db, q(
+		SELECT to_do[1] FROM sidecar_status() WHERE to_do[1] ~ 'inbox';
+		SELECT object, outcome FROM sidecar_install() WHERE outcome <> 'present';
+		BEGIN;
+		INSERT INTO sidecar_company_inbox (company_unique_id, note) VALUES ('c1', 'by inbox');
+		SELECT note FROM marketing.company_sidecar WHERE company_unique_id = 'c1';
+		ROLLBACK;));
+}
+my $comes = qq(inbox column public.sidecar_company_inbox.note: SELECT sidecar_install()
+inbox column public.sidecar_company_inbox.note|created
+by inbox);
+is(inbox_columns('with_index'), $comes, 'a column of the user comes to the inbox');
+is(inbox_columns('with_index'), 'by inbox', 'and stays');
+form('with_index', 'custom, once more', sub {
+		my ($from, $to) = @_;
+		[ [ 'pg_dump', @at, '-Fc', '-f', "$dir/dump", $from ], [ 'pg_restore', @at, '-e', '-d', $to, "$dir/dump" ],
+			[ @psql, '-o', '/dev/null', '-c', 'SELECT sidecar_install()', $to ] ];
+	});
+is(inbox_columns('restored'), 'by inbox', 'after a restore sidecar_install() brings it again');
 
 $node->stop;
 done_testing();

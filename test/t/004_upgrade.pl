@@ -118,6 +118,8 @@ is($session->query(q(SELECT sidecar_upsert_company('c1', on_conflict => 'newest'
 $session->quit;
 is($node->safe_psql('upgraded', q(SELECT count(*) FROM pg_attribute WHERE attrelid = 'marketing.company_sidecar'::regclass AND attname = 'naics_code')), '1', 'the new column is there');
 like($node->safe_psql('upgraded', q(SELECT field FROM sidecar_field_coverage())), qr/naics_code/, 'and reported');
+$node->safe_psql('upgraded', q(INSERT INTO sidecar_company_inbox (company_unique_id, naics_code) VALUES ('c1', '541511')));
+is($node->safe_psql('upgraded', q(SELECT naics_code FROM marketing.company_sidecar WHERE company_unique_id = 'c1')), '541511', 'and taken by the inbox');
 $node->safe_psql('upgraded', q(UPDATE marketing.company_sidecar SET ein_number = '1' WHERE company_unique_id = 'c1'));
 
 # a fresh install of the new version, with the old one's rows
@@ -129,8 +131,8 @@ is($without_rows[1], $without_rows[0], 'an upgraded catalog is that of a fresh i
 # a dump of the old version, restored where the new one is the default
 $node->safe_psql('postgres', 'CREATE DATABASE restored TEMPLATE template0');
 $node->command_ok([ 'pg_restore', '-e', '-d', $node->connstr('restored'), "$temp/old.dump" ], 'a dump of the old version is restored under the new one');
-is($node->safe_psql('restored', q(SELECT object FROM sidecar_install() WHERE outcome = 'created')), 'column marketing.company_sidecar.naics_code',
-	'sidecar_install() brings its tables up');
+is($node->safe_psql('restored', q(SELECT object FROM sidecar_install() WHERE outcome = 'created')),
+	"inbox column public.sidecar_company_inbox.naics_code\ncolumn marketing.company_sidecar.naics_code", 'sidecar_install() brings its tables up');
 my $restored = catalog('restored');
 $restored =~ s/^rows\|.*\n//mg;
 is($restored, $without_rows[0], 'and ends in the same catalog');
