@@ -610,7 +610,7 @@ same_statement(const Batch *batch, const Record *a, const Record *b)
 {
 	/* a column that one gives and the other leaves to its default */
 	return a->rule == b->rule && bms_equal(a->row.cleared, b->row.cleared) &&
-		(batch->defaulted == NULL ||
+		(bms_equal(a->row.given, b->row.given) ||
 		 bms_equal(bms_intersect(a->row.given, batch->defaulted),
 				   bms_intersect(b->row.given, batch->defaulted)));
 }

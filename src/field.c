@@ -34,6 +34,7 @@
 #define LEAST_EPOCH_DIGITS 9
 
 static const JsonbValue *read_list(const JsonbValue *value);
+static bool has_blanks(const JsonbValue *array);
 static const JsonbValue *read_list_text(char *text, const JsonbValue *value);
 static const JsonbValue *read_array(char *list, const JsonbValue *value);
 static const JsonbValue *read_document(const JsonbValue *value, bool from_text);
@@ -94,18 +95,17 @@ read_list(const JsonbValue *value)
 	JsonbValue	element;
 	const JsonbValue *result;
 	bool		found = false;
-	bool		dropped = false;
 
 	if (value->type == jbvString)
 		return read_list_text(trimmed(value), value);
 	if (is_empty(value))
 		return NULL;
-	(void) pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
 
 	/* a number, say: a list of one */
 	if (value->type != jbvBinary)
 	{
 		element = *value;
+		(void) pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
 		(void) pushJsonbValue(&state, WJB_ELEM, &element);
 		return pushJsonbValue(&state, WJB_END_ARRAY, NULL);
 	}
@@ -113,23 +113,38 @@ read_list(const JsonbValue *value)
 	if (!JsonContainerIsArray(value->val.binary.data))
 		return value;
 
-	/* without blanks */
+	if (!has_blanks(value))
+		return value;
+	(void) pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
 	it = JsonbIteratorInit(value->val.binary.data);
 	(void) JsonbIteratorNext(&it, &element, true);
 	while (JsonbIteratorNext(&it, &element, true) == WJB_ELEM)
 	{
 		if (!sidecar_says_something(&element))
-			dropped = true;
-		else
-		{
-			(void) pushJsonbValue(&state, WJB_ELEM, &element);
-			found = true;
-		}
+			continue;
+		(void) pushJsonbValue(&state, WJB_ELEM, &element);
+		found = true;
 	}
 	result = pushJsonbValue(&state, WJB_END_ARRAY, NULL);
-	if (!found)
-		return NULL;
-	return dropped ? result : value;
+	return found ? result : NULL;
+}
+
+/*
+ * True of an array that has elements which say nothing.
+ */
+static bool
+has_blanks(const JsonbValue *array)
+{
+	JsonbIterator *it = JsonbIteratorInit(array->val.binary.data);
+	JsonbValue	element;
+
+	(void) JsonbIteratorNext(&it, &element, true);
+	while (JsonbIteratorNext(&it, &element, true) == WJB_ELEM)
+	{
+		if (!sidecar_says_something(&element))
+			return true;
+	}
+	return false;
 }
 
 static const JsonbValue *
