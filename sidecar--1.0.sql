@@ -78,13 +78,14 @@ CREATE FUNCTION @extschema@.sidecar_upsert_company(
     last_enriched_at timestamptz DEFAULT NULL,
     enrichment_source text DEFAULT NULL,
     confidence_score double precision DEFAULT NULL,
-    on_conflict text DEFAULT 'overwrite')
+    on_conflict text DEFAULT NULL,
+    clear text[] DEFAULT NULL)
 RETURNS text
 AS 'MODULE_PATHNAME', 'sidecar_upsert_company'
 LANGUAGE C;
 
-COMMENT ON FUNCTION @extschema@.sidecar_upsert_company(text, text, text, text[], text[], jsonb, timestamptz, text, double precision, text) IS
-'stores what a source says of a company; NULL leaves a stored value, on_conflict is overwrite, newest, most_confident or fill; answers inserted, updated, unchanged or skipped';
+COMMENT ON FUNCTION @extschema@.sidecar_upsert_company(text, text, text, text[], text[], jsonb, timestamptz, text, double precision, text, text[]) IS
+'stores what a source says of a company; NULL leaves a stored value, clear names columns that become NULL; on_conflict is overwrite (NULL), newest, most_confident or fill; answers inserted, updated, unchanged or skipped';
 
 CREATE FUNCTION @extschema@.sidecar_upsert_person(
     person_unique_id text,
@@ -95,49 +96,54 @@ CREATE FUNCTION @extschema@.sidecar_upsert_person(
     last_enriched_at timestamptz DEFAULT NULL,
     enrichment_source text DEFAULT NULL,
     confidence_score double precision DEFAULT NULL,
-    on_conflict text DEFAULT 'overwrite')
+    on_conflict text DEFAULT NULL,
+    clear text[] DEFAULT NULL)
 RETURNS text
 AS 'MODULE_PATHNAME', 'sidecar_upsert_person'
 LANGUAGE C;
 
-COMMENT ON FUNCTION @extschema@.sidecar_upsert_person(text, text, text[], jsonb, jsonb, timestamptz, text, double precision, text) IS
-'stores what a source says of a person; NULL leaves a stored value, on_conflict is overwrite, newest, most_confident or fill; answers inserted, updated, unchanged or skipped';
+COMMENT ON FUNCTION @extschema@.sidecar_upsert_person(text, text, text[], jsonb, jsonb, timestamptz, text, double precision, text, text[]) IS
+'stores what a source says of a person; NULL leaves a stored value, clear names columns that become NULL; on_conflict is overwrite (NULL), newest, most_confident or fill; answers inserted, updated, unchanged or skipped';
 
 
 -- ---------------------------------------------------------------------------
 -- Many records
 -- ---------------------------------------------------------------------------
 
-CREATE FUNCTION @extschema@.sidecar_upsert_companies(records jsonb, on_conflict text DEFAULT 'overwrite')
+CREATE FUNCTION @extschema@.sidecar_upsert_companies(
+    records jsonb, on_conflict text DEFAULT NULL, unknown_keys text DEFAULT 'reject')
 RETURNS TABLE (record bigint, unique_id text, outcome text, error text)
 AS 'MODULE_PATHNAME', 'sidecar_upsert_companies'
 LANGUAGE C;
 
-COMMENT ON FUNCTION @extschema@.sidecar_upsert_companies(jsonb, text) IS
-'stores a JSON array of company records, or one; a row per record tells what became of it; a bad one is rejected and parked, and costs the others nothing';
+COMMENT ON FUNCTION @extschema@.sidecar_upsert_companies(jsonb, text, text) IS
+'stores a JSON array of company records, or one; a row per record tells what became of it; a bad one is rejected and parked, and costs the others nothing; keys that are no columns have it rejected, or go into the payload, or are ignored';
 
-CREATE FUNCTION @extschema@.sidecar_upsert_people(records jsonb, on_conflict text DEFAULT 'overwrite')
+CREATE FUNCTION @extschema@.sidecar_upsert_people(
+    records jsonb, on_conflict text DEFAULT NULL, unknown_keys text DEFAULT 'reject')
 RETURNS TABLE (record bigint, unique_id text, outcome text, error text)
 AS 'MODULE_PATHNAME', 'sidecar_upsert_people'
 LANGUAGE C;
 
-COMMENT ON FUNCTION @extschema@.sidecar_upsert_people(jsonb, text) IS
-'stores a JSON array of person records, or one; a row per record tells what became of it; a bad one is rejected and parked, and costs the others nothing';
+COMMENT ON FUNCTION @extschema@.sidecar_upsert_people(jsonb, text, text) IS
+'stores a JSON array of person records, or one; a row per record tells what became of it; a bad one is rejected and parked, and costs the others nothing; keys that are no columns have it rejected, or go into the payload, or are ignored';
 
-CREATE FUNCTION @extschema@.sidecar_import_companies(records text, on_conflict text DEFAULT 'overwrite')
+CREATE FUNCTION @extschema@.sidecar_import_companies(
+    records text, on_conflict text DEFAULT NULL, unknown_keys text DEFAULT 'reject')
 RETURNS TABLE (record bigint, unique_id text, outcome text, error text)
 AS 'MODULE_PATHNAME', 'sidecar_import_companies'
 LANGUAGE C;
 
-COMMENT ON FUNCTION @extschema@.sidecar_import_companies(text, text) IS
+COMMENT ON FUNCTION @extschema@.sidecar_import_companies(text, text, text) IS
 'as sidecar_upsert_companies(), of text: a JSON array or JSON Lines of company records; one that is not JSON, or that jsonb refuses, is rejected and parked alone';
 
-CREATE FUNCTION @extschema@.sidecar_import_people(records text, on_conflict text DEFAULT 'overwrite')
+CREATE FUNCTION @extschema@.sidecar_import_people(
+    records text, on_conflict text DEFAULT NULL, unknown_keys text DEFAULT 'reject')
 RETURNS TABLE (record bigint, unique_id text, outcome text, error text)
 AS 'MODULE_PATHNAME', 'sidecar_import_people'
 LANGUAGE C;
 
-COMMENT ON FUNCTION @extschema@.sidecar_import_people(text, text) IS
+COMMENT ON FUNCTION @extschema@.sidecar_import_people(text, text, text) IS
 'as sidecar_upsert_people(), of text: a JSON array or JSON Lines of person records; one that is not JSON, or that jsonb refuses, is rejected and parked alone';
 
 CREATE FUNCTION @extschema@.sidecar_retry_rejects(max_rows bigint DEFAULT NULL)
@@ -358,7 +364,7 @@ COMMENT ON FUNCTION @extschema@.sidecar_table_definitions() IS
 CREATE FUNCTION @extschema@.sidecar_column_definitions()
 RETURNS TABLE (
     table_name text, n integer, column_name text, type text, rest text, description text)
-LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 31
+LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 33
 SET search_path = pg_catalog, pg_temp
 SET quote_all_identifiers = off
 BEGIN ATOMIC
@@ -406,12 +412,14 @@ VALUES
     ('sidecar_rejects', 4, 'record', 'jsonb', ' NOT NULL', 'The record as it was sent'),
     ('sidecar_rejects', 5, 'on_conflict', 'text', ' NOT NULL',
      'Survivorship rule that it was sent with'),
-    ('sidecar_rejects', 6, 'error', 'text', ' NOT NULL', 'Why it could not be stored'),
-    ('sidecar_rejects', 7, 'sqlstate', 'text', ' NOT NULL', 'The same as an SQLSTATE'),
-    ('sidecar_rejects', 8, 'attempts', 'integer', ' NOT NULL DEFAULT 1', 'How often it was tried'),
-    ('sidecar_rejects', 9, 'rejected_at', 'timestamp with time zone', ' NOT NULL DEFAULT now()',
+    ('sidecar_rejects', 6, 'options', 'jsonb', '', 'What else it was sent with'),
+    ('sidecar_rejects', 7, 'origin', 'jsonb', '', 'Where it came from: line of a file'),
+    ('sidecar_rejects', 8, 'error', 'text', ' NOT NULL', 'Why it could not be stored'),
+    ('sidecar_rejects', 9, 'sqlstate', 'text', ' NOT NULL', 'The same as an SQLSTATE'),
+    ('sidecar_rejects', 10, 'attempts', 'integer', ' NOT NULL DEFAULT 1', 'How often it was tried'),
+    ('sidecar_rejects', 11, 'rejected_at', 'timestamp with time zone', ' NOT NULL DEFAULT now()',
      'When it was parked'),
-    ('sidecar_rejects', 10, 'last_tried_at', 'timestamp with time zone', ' NOT NULL DEFAULT now()',
+    ('sidecar_rejects', 12, 'last_tried_at', 'timestamp with time zone', ' NOT NULL DEFAULT now()',
      'When it was last tried');
 END;
 

@@ -8,8 +8,8 @@ CREATE USER MAPPING FOR CURRENT_USER SERVER shards;
 CREATE FUNCTION sidecar_upsert_company(
     company_unique_id text, ein_number text DEFAULT NULL, dun_and_bradstreet_number text DEFAULT NULL,
     clay_tags text[] DEFAULT NULL, clay_segments text[] DEFAULT NULL, enrichment_payload jsonb DEFAULT NULL,
-    last_enriched_at timestamptz DEFAULT NULL, enrichment_source text DEFAULT NULL, confidence_score numeric DEFAULT NULL,
-    on_conflict text DEFAULT 'overwrite')
+    last_enriched_at timestamptz DEFAULT NULL, enrichment_source text DEFAULT NULL, confidence_score double precision DEFAULT NULL,
+    on_conflict text DEFAULT NULL, clear text[] DEFAULT NULL)
 RETURNS text LANGUAGE plproxy AS $$
     CLUSTER 'shards';
     RUN ON hashtext(company_unique_id);
@@ -24,7 +24,7 @@ RETURNS SETOF record LANGUAGE plproxy AS $$
     SPLIT keys, records;
     RUN ON hashtext(keys);
 $$;
-CREATE FUNCTION sidecar_upsert_companies(records jsonb, on_conflict text DEFAULT 'overwrite',
+CREATE FUNCTION sidecar_upsert_companies(records jsonb, on_conflict text DEFAULT NULL,
     OUT unique_id text, OUT outcome text, OUT error text)
 RETURNS SETOF record LANGUAGE sql AS $$
     SELECT u.*

@@ -67,7 +67,7 @@ SELECT * FROM sidecar_upsert_companies(jsonb_build_array(
     '{"company_unique_id": "c1", "clay_tags": "saas"}'::jsonb,
     '{"company_unique_id": "c1", "clay_tags": {"a": 1}}'::jsonb,
     '{"company_unique_id": "c1", "confidence_score": "high"}'::jsonb,
-    '{"company_unique_id": "c1", "confidence_score": 100.001}'::jsonb,
+    '{"company_unique_id": "c1", "confidence_score": 100.005}'::jsonb,
     '{"company_unique_id": "c1", "confidence_score": "NaN"}'::jsonb,
     '{"company_unique_id": "c1", "last_enriched_at": "yesterday noon"}'::jsonb,
     '{"company_unique_id": "c1", "last_enriched_at": "infinity"}'::jsonb,

@@ -10,7 +10,7 @@ SET client_min_messages = notice;
 CREATE VIEW c AS SELECT company_unique_id AS id, ein_number AS ein, clay_tags AS tags, enrichment_payload #>> '{}' AS payload,
     last_enriched_at, enrichment_source AS source, confidence_score AS score
 FROM marketing.company_sidecar ORDER BY company_unique_id;
-CREATE VIEW rejects AS SELECT entity, unique_id, record, on_conflict, sqlstate, error
+CREATE VIEW rejects AS SELECT entity, unique_id, record, on_conflict, options, origin->>'line' AS line, sqlstate, error
 FROM marketing.sidecar_rejects ORDER BY reject_id;
 
 -- text goes in, and what typed clients send
@@ -123,7 +123,7 @@ nobody	x
 \.
 RESET session_replication_role;
 SELECT id, ein FROM c WHERE id > 'c7';
-SELECT unique_id, error FROM rejects;
+SELECT unique_id, line, error FROM rejects;
 DELETE FROM marketing.sidecar_rejects;
 -- set in the middle of a statement
 INSERT INTO sidecar_company_inbox (company_unique_id, ein_number)
@@ -392,7 +392,7 @@ nobody	x
 \.
 SELECT id, ein FROM c WHERE id IN ('c1', 'c9');
 SELECT count(*) FROM parted;
-SELECT error FROM rejects;
+SELECT line, error FROM rejects;
 DELETE FROM marketing.sidecar_rejects;
 DROP TABLE parted;
 -- and what is none

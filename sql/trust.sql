@@ -140,18 +140,18 @@ EXCEPTION WHEN OTHERS THEN
     RETURN SQLSTATE || ': ' || SQLERRM;
 END $$;
 SELECT signature, symbol, try_declaration(signature, 'sidecar_' || symbol, call) FROM (VALUES
-    ('(company_unique_id text, last_enriched_at text, on_conflict text) RETURNS text', 'upsert_company', $$('c1', 'x', NULL)$$),
-    ('(company_unique_id text, last_enriched_at timestamp, on_conflict text) RETURNS text', 'upsert_company', $$('c1', now()::timestamp, NULL)$$),
+    ('(company_unique_id text, last_enriched_at text, on_conflict text, clear text[]) RETURNS text', 'upsert_company', $$('c1', 'x', NULL, NULL)$$),
+    ('(company_unique_id text, last_enriched_at timestamp, on_conflict text, clear text[]) RETURNS text', 'upsert_company', $$('c1', now()::timestamp, NULL, NULL)$$),
     ('(text, timestamptz, text) RETURNS text', 'upsert_company', $$('c1', now(), NULL)$$),
-    ('(company_unique_id text, last_enriched_at timestamptz, on_conflict int) RETURNS text', 'upsert_company', $$('c1', now(), 5)$$),
-    ('(company_unique_id text, last_enriched_at timestamptz, on_conflict text) RETURNS int', 'upsert_company', $$('c1', now(), NULL)$$),
-    ('(last_enriched_at timestamptz, company_unique_id text, on_conflict text) RETURNS text', 'upsert_company', $$(now(), 'c1', NULL)$$),
-    ('(company_unique_id text, ein_number bigint, last_enriched_at timestamptz, on_conflict text) RETURNS text', 'upsert_company', $$('c1', 5, now(), NULL)$$),
-    ('(company_unique_id text, on_conflict text) RETURNS text', 'upsert_company', $$('c1', NULL)$$),
+    ('(company_unique_id text, last_enriched_at timestamptz, on_conflict int, clear text[]) RETURNS text', 'upsert_company', $$('c1', now(), 5, NULL)$$),
+    ('(company_unique_id text, last_enriched_at timestamptz, on_conflict text, clear text[]) RETURNS int', 'upsert_company', $$('c1', now(), NULL, NULL)$$),
+    ('(last_enriched_at timestamptz, company_unique_id text, on_conflict text, clear text[]) RETURNS text', 'upsert_company', $$(now(), 'c1', NULL, NULL)$$),
+    ('(company_unique_id text, ein_number bigint, last_enriched_at timestamptz, on_conflict text, clear text[]) RETURNS text', 'upsert_company', $$('c1', 5, now(), NULL, NULL)$$),
+    ('(company_unique_id text, on_conflict text, clear text[]) RETURNS text', 'upsert_company', $$('c1', NULL, NULL)$$),
     ('() RETURNS text', 'upsert_company', '()'),
-    ('(records bigint, on_conflict text) RETURNS TABLE (record bigint, unique_id text, outcome text, error text)', 'upsert_companies', '(5, NULL)'),
+    ('(records bigint, on_conflict text, unknown_keys text) RETURNS TABLE (record bigint, unique_id text, outcome text, error text)', 'upsert_companies', '(5, NULL, NULL)'),
     ('(records jsonb) RETURNS TABLE (record bigint, unique_id text, outcome text, error text)', 'upsert_companies', '(''{}'')'),
-    ('(records jsonb, on_conflict text) RETURNS TABLE (record text, unique_id text, outcome text, error text)', 'upsert_companies', '(''[{}]'', NULL)'),
+    ('(records jsonb, on_conflict text, unknown_keys text) RETURNS TABLE (record text, unique_id text, outcome text, error text)', 'upsert_companies', '(''[{}]'', NULL, NULL)'),
     ('(max_rows text) RETURNS TABLE (reject_id bigint, entity text, unique_id text, outcome text, error text)', 'retry_rejects', '(''x'')'),
     ('() RETURNS TABLE (a text, b text, c text, d text)', 'coverage', '()'),
     ('() RETURNS TABLE (a text)', 'status', '()'),
@@ -163,9 +163,9 @@ SELECT signature, symbol, try_declaration(signature, 'sidecar_' || symbol, call)
     ('(a interval, b bigint) RETURNS text', 'stale_people', '(''1 day'', 2)'),
     ('(a int) RETURNS TABLE (a1 text, a2 text)', 'missing_people', '(1)')) f (signature, symbol, call);
 -- one of the user's own, with fewer columns, that is declared alike: it works
-CREATE FUNCTION upsert_ein(company_unique_id text, ein_number text, last_enriched_at timestamptz, on_conflict text) RETURNS text LANGUAGE plpgsql AS 'BEGIN END';
-SELECT format('CREATE OR REPLACE FUNCTION upsert_ein(company_unique_id text, ein_number text, last_enriched_at timestamptz, on_conflict text) RETURNS text AS %L, ''sidecar_upsert_company'' LANGUAGE C', library()) \gexec
-SELECT upsert_ein('c1', '10', NULL, NULL), sidecar_upsert_company('c1', '10'), upsert_ein('c1', '11', NULL, NULL), sidecar_upsert_company('c1', dun_and_bradstreet_number => '5');
+CREATE FUNCTION upsert_ein(company_unique_id text, ein_number text, last_enriched_at timestamptz, on_conflict text, clear text[]) RETURNS text LANGUAGE plpgsql AS 'BEGIN END';
+SELECT format('CREATE OR REPLACE FUNCTION upsert_ein(company_unique_id text, ein_number text, last_enriched_at timestamptz, on_conflict text, clear text[]) RETURNS text AS %L, ''sidecar_upsert_company'' LANGUAGE C', library()) \gexec
+SELECT upsert_ein('c1', '10', NULL, NULL, NULL), sidecar_upsert_company('c1', '10'), upsert_ein('c1', '11', NULL, NULL, NULL), sidecar_upsert_company('c1', dun_and_bradstreet_number => '5');
 SELECT company_unique_id, ein_number, dun_and_bradstreet_number FROM marketing.company_sidecar WHERE company_unique_id = 'c1';
 
 -- while a batch works nobody alters its table, not even a domain's check

@@ -199,7 +199,7 @@ SELECT sidecar_upsert_company('c1', dun_and_bradstreet_number => repeat('x', 21)
 \echo :LAST_ERROR_SQLSTATE
 SELECT sidecar_upsert_company('c1', confidence_score => -0.01);
 \echo :LAST_ERROR_SQLSTATE
-SELECT sidecar_upsert_company('c1', confidence_score => 100.001);
+SELECT sidecar_upsert_company('c1', confidence_score => 100.005);
 \echo :LAST_ERROR_SQLSTATE
 SELECT sidecar_upsert_company('c1', confidence_score => 'NaN');
 \echo :LAST_ERROR_SQLSTATE

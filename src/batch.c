@@ -37,7 +37,7 @@
 #include "batch.h"
 
 static void upsert_many(FunctionCallInfo fcinfo, const char *label, Oid type);
-static Record *read_records(Jsonb *input, const SidecarEntity *entity, SidecarRule rule, int *nrecords);
+static Record *read_records(Jsonb *input, const Record *sent, int *nrecords);
 static void put_record(ReturnSetInfo *rsinfo, const Record *record);
 static void describe_columns(Batch *batch, const SidecarEntity *entity);
 static int	compare_records(const void *a, const void *b);
@@ -66,19 +66,25 @@ PG_FUNCTION_INFO_V1(sidecar_import_companies);
 PG_FUNCTION_INFO_V1(sidecar_import_people);
 
 /*
- * sidecar_upsert_companies(records, on_conflict)
+ * sidecar_upsert_companies(records, on_conflict, unknown_keys)
  *		RETURNS TABLE (record, unique_id, outcome, error)
  *
  * records is a JSON array of objects, or one object, whose keys are columns of
- * the sidecar table; JSON null means not given.  A row per record, in input
- * order; record counts from 1, outcome is that of sidecar_upsert_company(), or
- * rejected with the reason in error.  Rejected records are in
- * marketing.sidecar_rejects when the call returns.
+ * the sidecar table, with values as sidecar_read_field() takes them; JSON null,
+ * a blank text, [] and {} mean not given.  "$clear" is a list of columns that
+ * become NULL.  Other keys have their record rejected (unknown_keys "reject" or
+ * NULL), go into enrichment_payload ("payload"), or are passed over ("ignore");
+ * created_at and updated_at are always passed over.
+ *
+ * A row per record, in input order; record counts from 1, outcome is that of
+ * sidecar_upsert_company(), or rejected with the reason in error.  Rejected
+ * records are in marketing.sidecar_rejects when the call returns.
  *
  * A key that stands several times is stored in input order.  Memory is bounded
  * by the input.  Errors: records is NULL (22004) or neither array nor object
- * (22023), unknown on_conflict (22023), what is missing (42P01, 42703, 55000),
- * and whatever does not lie in a record: privileges, locks, resources, cancel.
+ * (22023), unknown on_conflict or unknown_keys (22023), what is missing (42P01,
+ * 42703, 55000), and whatever does not lie in a record: privileges, locks,
+ * resources, cancel.
  */
 Datum
 sidecar_upsert_companies(PG_FUNCTION_ARGS)
@@ -88,7 +94,7 @@ sidecar_upsert_companies(PG_FUNCTION_ARGS)
 }
 
 /*
- * sidecar_upsert_people(records, on_conflict)
+ * sidecar_upsert_people(records, on_conflict, unknown_keys)
  *
  * The contract is that of sidecar_upsert_companies().
  */
@@ -100,7 +106,7 @@ sidecar_upsert_people(PG_FUNCTION_ARGS)
 }
 
 /*
- * sidecar_import_companies(records, on_conflict)
+ * sidecar_import_companies(records, on_conflict, unknown_keys)
  *		RETURNS TABLE (record, unique_id, outcome, error)
  *
  * The contract is that of sidecar_upsert_companies(), but records is text: a
@@ -115,7 +121,7 @@ sidecar_import_companies(PG_FUNCTION_ARGS)
 }
 
 /*
- * sidecar_import_people(records, on_conflict)
+ * sidecar_import_people(records, on_conflict, unknown_keys)
  *
  * The contract is that of sidecar_import_companies().
  */
@@ -132,24 +138,28 @@ sidecar_import_people(PG_FUNCTION_ARGS)
 static void
 upsert_many(FunctionCallInfo fcinfo, const char *label, Oid type)
 {
-	const Oid	types[] = {type, TEXTOID};
+	const Oid	types[] = {type, TEXTOID, TEXTOID};
 	static const Oid columns[] = {INT8OID, TEXTOID, TEXTOID, TEXTOID};
 	ReturnSetInfo *rsinfo = sidecar_begin_rows(fcinfo, lengthof(types), types, lengthof(columns), columns);
-	SidecarRule rule = sidecar_rule(PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1));
-	const SidecarEntity *entity = sidecar_entity(label);
+	Record		sent = {0};		/* what all of them have in common */
 	Record	   *records;
 	int			nrecords;
 
+	sent.entity = sidecar_entity(label);
+	sent.rule = sidecar_rule(PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1));
+	sent.unknown_keys = sidecar_unknown_keys(PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2));
+	/* what now() is */
+	sent.time = GetCurrentTransactionStartTimestamp();
 	/* not STRICT, because on_conflict may be NULL */
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("records must not be null")));
 	if (types[0] == JSONBOID)
-		records = read_records(PG_GETARG_JSONB_P(0), entity, rule, &nrecords);
+		records = read_records(PG_GETARG_JSONB_P(0), &sent, &nrecords);
 	else
-		records = sidecar_read_text(PG_GETARG_TEXT_PP(0), entity, rule, &nrecords);
-	sidecar_store_records(entity, records, nrecords);
+		records = sidecar_read_text(PG_GETARG_TEXT_PP(0), &sent, &nrecords);
+	sidecar_store_records(sent.entity, records, nrecords);
 	/* in the same transaction: what is rolled back was not parked either */
 	sidecar_park(records, nrecords);
 	for (int i = 0; i < nrecords; i++)
@@ -157,10 +167,10 @@ upsert_many(FunctionCallInfo fcinfo, const char *label, Oid type)
 }
 
 /*
- * The records of the input, nothing of them looked at yet.
+ * The records of the input, sent like that, nothing of them looked at yet.
  */
 static Record *
-read_records(Jsonb *input, const SidecarEntity *entity, SidecarRule rule, int *nrecords)
+read_records(Jsonb *input, const Record *sent, int *nrecords)
 {
 	bool		many = JB_ROOT_IS_ARRAY(input) && !JB_ROOT_IS_SCALAR(input);
 	Record	   *records;
@@ -174,7 +184,7 @@ read_records(Jsonb *input, const SidecarEntity *entity, SidecarRule rule, int *n
 	*nrecords = many ? (int) JB_ROOT_COUNT(input) : 1;
 	/* a million records are more than a palloc takes */
 	records = MemoryContextAllocExtended(CurrentMemoryContext, sizeof(Record) * Max(*nrecords, 1),
-										 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+										 MCXT_ALLOC_HUGE);
 	if (many)
 	{
 		it = JsonbIteratorInit(&input->root);
@@ -182,26 +192,14 @@ read_records(Jsonb *input, const SidecarEntity *entity, SidecarRule rule, int *n
 	}
 	for (int i = 0; i < *nrecords; i++)
 	{
-		sidecar_begin_record(&records[i], i, entity, rule);
+		records[i] = *sent;
+		records[i].position = i;
 		if (many)
 			(void) JsonbIteratorNext(&it, &records[i].json, true);
 		else
 			JsonbToJsonbValue(input, &records[i].json);
 	}
 	return records;
-}
-
-/*
- * What is known of a record before it is read.
- */
-void
-sidecar_begin_record(Record *record, int64 position, const SidecarEntity *entity, SidecarRule rule)
-{
-	record->position = position;
-	record->entity = entity;
-	record->rule = rule;
-	/* what now() is for all of them */
-	record->time = GetCurrentTransactionStartTimestamp();
 }
 
 static void
@@ -377,7 +375,8 @@ sidecar_record_key(JsonbValue *json, const char *key)
 	switch (value.type)
 	{
 		case jbvString:
-			return pnstrdup(value.val.string.val, value.val.string.len);
+			return sidecar_is_blank(value.val.string.val, value.val.string.len) ? NULL :
+				pnstrdup(value.val.string.val, value.val.string.len);
 			/* an export that takes a key of digits for a number */
 		case jbvNumeric:
 			return DatumGetCString(DirectFunctionCall1(numeric_out,
@@ -610,7 +609,7 @@ static bool
 same_statement(const Batch *batch, const Record *a, const Record *b)
 {
 	/* a column that one gives and the other leaves to its default */
-	return a->rule == b->rule &&
+	return a->rule == b->rule && bms_equal(a->row.cleared, b->row.cleared) &&
 		(batch->defaulted == NULL ||
 		 bms_equal(bms_intersect(a->row.given, batch->defaulted),
 				   bms_intersect(b->row.given, batch->defaulted)));

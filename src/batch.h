@@ -17,6 +17,10 @@
 
 #include "sidecar.h"
 
+/* What a parked record was sent with: fields of its options */
+#define SIDECAR_OPTION_UNKNOWN_KEYS "unknown_keys"
+#define SIDECAR_OPTION_TEXT "text"
+
 /* A record that came as a JSON object */
 typedef struct Record
 {
@@ -25,9 +29,10 @@ typedef struct Record
 	const SidecarEntity *entity;
 	JsonbValue	json;
 	bool		from_text;		/* its fields are text, also where it is JSON */
-	int64		line;			/* of the file that COPY reads; 0: none */
+	int64		line;			/* of the text that it came in; 0: none */
 	char	   *key;			/* NULL: none that is text or a number */
 	SidecarRule rule;
+	SidecarUnknownKeys unknown_keys;
 	TimestampTz time;			/* what last_enriched_at is, unless given */
 	int64		reject_id;		/* of a record that was parked */
 	SidecarOutcome outcome;
@@ -72,7 +77,6 @@ typedef struct Batch
 } Batch;
 
 /* in batch.c */
-extern void sidecar_begin_record(Record *record, int64 position, const SidecarEntity *entity, SidecarRule rule);
 extern void sidecar_store_records(const SidecarEntity *entity, Record *records, int nrecords);
 extern Batch *sidecar_begin_batch(const SidecarEntity *entity, MemoryContext answers);
 extern void sidecar_store_chunk(Batch *batch, Record **records, int nrecords);
@@ -87,13 +91,15 @@ extern void sidecar_convert_records(Converter *converter, Record **records, int 
 /* in field.c */
 extern const JsonbValue *sidecar_read_field(const SidecarColumn *column, const JsonbValue *value,
 											bool from_text);
+extern bool sidecar_says_something(const JsonbValue *value);
 
 /* What is done for a record, and who tells which field was to blame for its failure */
 typedef void (*RecordWork) (void *arg, Record *record);
 typedef const char *(*RecordBlame) (void *arg, Record *record);
 
 /* in import.c */
-extern Record *sidecar_read_text(text *input, const SidecarEntity *entity, SidecarRule rule, int *nrecords);
+extern Record *sidecar_read_text(text *input, const Record *sent, int *nrecords);
+extern void sidecar_parse_texts(Record *records, int nrecords);
 
 /* in reject.c */
 extern void sidecar_try_each(MemoryContext errors, Record **records, int nrecords, RecordWork work,

@@ -22,11 +22,18 @@
 
 #include "batch.h"
 
+/* The key whose value names columns that become NULL */
+#define CLEAR "$clear"
+
 static void prepare_populate(Converter *converter);
 static void convert_record(void *arg, Record *record);
 static const char *blame(void *arg, Record *record);
 static void read_fields(Converter *converter, Record *record);
-static int	find_column(const Converter *converter, const JsonbValue *key);
+static void refuse_column(const Converter *converter, int c);
+static bool is_clear(const JsonbValue *key);
+static void put_unknown(JsonbParseState **rest, JsonbValue *key, JsonbValue *value);
+static void put_payload(Converter *converter, Record *record, JsonbValue **fields, JsonbValue *rest);
+static void clear_columns(Converter *converter, Record *record, const JsonbValue *names);
 static void populate(Converter *converter, Record *record, const Jsonb *fields);
 static Jsonb *make_object(const Converter *converter, JsonbValue **fields);
 static const char *blame_field(Converter *converter, Record *record);
@@ -150,13 +157,15 @@ convert_record(void *arg, Record *record)
 static void
 read_fields(Converter *converter, Record *record)
 {
-	const char *key_name = converter->columns->columns[0]->name;
-	JsonbValue **fields = palloc0(sizeof(JsonbValue *) * converter->columns->n);
-	StringInfoData unknown;
+	const SidecarColumns *columns = converter->columns;
+	JsonbValue **fields = palloc0(sizeof(JsonbValue *) * columns->n);
+	StringInfoData unknown;		/* the names of such keys */
+	JsonbParseState *rest = NULL;	/* an object of them */
 	bool		same = true;	/* nothing was read as something else */
 	JsonbIterator *it;
 	JsonbValue	key;
 	JsonbValue	value;
+	JsonbValue	cleared = {.type = jbvNull};
 
 	if (record->json.type != jbvBinary || !JsonContainerIsObject(record->json.val.binary.data))
 		ereport(ERROR,
@@ -168,14 +177,20 @@ read_fields(Converter *converter, Record *record)
 	(void) JsonbIteratorNext(&it, &key, true);	/* the object itself */
 	while (JsonbIteratorNext(&it, &key, true) == WJB_KEY)
 	{
-		int			c = find_column(converter, &key);
+		int			c = sidecar_find_column(columns, key.val.string.val, key.val.string.len);
 		const JsonbValue *read;
 
 		(void) JsonbIteratorNext(&it, &value, true);
 		if (c < 0)
 		{
-			appendStringInfo(&unknown, "%s\"%.*s\"", unknown.len > 0 ? ", " : "",
-							 key.val.string.len, key.val.string.val);
+			same = false;
+			if (is_clear(&key))
+				cleared = value;
+			else if (record->unknown_keys == SIDECAR_UNKNOWN_PAYLOAD)
+				put_unknown(&rest, &key, &value);
+			else if (record->unknown_keys == SIDECAR_UNKNOWN_REJECT)
+				appendStringInfo(&unknown, "%s\"%.*s\"", unknown.len > 0 ? ", " : "",
+								 key.val.string.len, key.val.string.val);
 			continue;
 		}
 		/* exported rows can be fed back: the table sets these itself */
@@ -184,18 +199,14 @@ read_fields(Converter *converter, Record *record)
 			same = false;
 			continue;
 		}
-		converter->reading = converter->columns->columns[c]->name;
-		read = sidecar_read_field(converter->columns->columns[c], &value, record->from_text);
+		converter->reading = columns->columns[c]->name;
+		read = sidecar_read_field(columns->columns[c], &value, record->from_text);
 		converter->reading = NULL;
 		same &= read == &value || value.type == jbvNull;
 		/* a value not given: the column keeps its own, or takes its default */
 		if (read == NULL)
 			continue;
-		if (bms_is_member(c, converter->refused))
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("key \"%s\" cannot be given: the table sets it",
-							converter->columns->columns[c]->name)));
+		refuse_column(converter, c);
 		record->row.given = bms_add_member(record->row.given, c);
 		fields[c] = palloc(sizeof(JsonbValue));
 		*fields[c] = *read;
@@ -204,16 +215,121 @@ read_fields(Converter *converter, Record *record)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("unknown key %s", unknown.data)));
+	if (rest != NULL)
+		put_payload(converter, record, fields, pushJsonbValue(&rest, WJB_END_OBJECT, NULL));
+	clear_columns(converter, record, &cleared);
 	record->fields = same ? JsonbValueToJsonb(&record->json) : make_object(converter, fields);
 	if (!bms_is_member(0, record->row.given))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", key_name)));
+				 errmsg("%s must not be null", columns->columns[0]->name)));
 	/* an object, say: neither text nor a number */
 	if (record->key == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s must be a string", key_name)));
+				 errmsg("%s must be a string", columns->columns[0]->name)));
+}
+
+/*
+ * Raises 22023 if the column may not be given.
+ */
+static void
+refuse_column(const Converter *converter, int c)
+{
+	if (bms_is_member(c, converter->refused))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("key \"%s\" cannot be given: the table sets it",
+						converter->columns->columns[c]->name)));
+}
+
+static bool
+is_clear(const JsonbValue *key)
+{
+	return key->val.string.len == strlen(CLEAR) && memcmp(key->val.string.val, CLEAR, strlen(CLEAR)) == 0;
+}
+
+/*
+ * Adds a field to the object of those that no column takes.
+ */
+static void
+put_unknown(JsonbParseState **rest, JsonbValue *key, JsonbValue *value)
+{
+	/* what says nothing is no more given here than in a column */
+	if (!sidecar_says_something(value))
+		return;
+	if (*rest == NULL)
+		(void) pushJsonbValue(rest, WJB_BEGIN_OBJECT, NULL);
+	(void) pushJsonbValue(rest, WJB_KEY, key);
+	(void) pushJsonbValue(rest, WJB_VALUE, value);
+}
+
+/*
+ * Puts that object into the payload, beside what is given there.  Errors: there
+ * is no column for it, or something else than an object is given, or it has one
+ * of these keys (22023).
+ */
+static void
+put_payload(Converter *converter, Record *record, JsonbValue **fields, JsonbValue *rest)
+{
+	int			c = sidecar_find_column(converter->columns, SIDECAR_COL_PAYLOAD, strlen(SIDECAR_COL_PAYLOAD));
+	JsonbValue *given;
+	JsonbValue *whole;
+
+	if (c < 0 || converter->columns->columns[c]->form != SIDECAR_DOCUMENT)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("there is no column \"%s\" for unknown keys", SIDECAR_COL_PAYLOAD)));
+	refuse_column(converter, c);
+	given = fields[c];
+	if (given != NULL &&
+		(given->type != jbvBinary || !JsonContainerIsObject(given->val.binary.data)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s is not an object, which could take the unknown keys", SIDECAR_COL_PAYLOAD)));
+	whole = palloc(sizeof(JsonbValue));
+	/* of a key that both have, the payload's own is what somebody has put there */
+	JsonbToJsonbValue(given == NULL ? JsonbValueToJsonb(rest) :
+					  DatumGetJsonbP(DirectFunctionCall2(jsonb_concat,
+														 JsonbPGetDatum(JsonbValueToJsonb(rest)),
+														 JsonbPGetDatum(JsonbValueToJsonb(given)))),
+					  whole);
+	record->row.given = bms_add_member(record->row.given, c);
+	fields[c] = whole;
+}
+
+/*
+ * Notes which columns the record clears.  Errors: they are not told by a list
+ * of names, or those of sidecar_clear_column() (22023).
+ */
+static void
+clear_columns(Converter *converter, Record *record, const JsonbValue *names)
+{
+	JsonbIterator *it;
+	JsonbValue	name;
+
+	if (names->type == jbvNull)
+		return;
+	if (names->type != jbvBinary || !JsonContainerIsArray(names->val.binary.data))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"" CLEAR "\" must be an array of column names")));
+	it = JsonbIteratorInit(names->val.binary.data);
+	(void) JsonbIteratorNext(&it, &name, true); /* the array itself */
+	while (JsonbIteratorNext(&it, &name, true) == WJB_ELEM)
+	{
+		int			c;
+
+		if (name.type != jbvString)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("\"" CLEAR "\" must be an array of column names")));
+		c = sidecar_clear_column(converter->columns, &record->row, name.val.string.val, name.val.string.len);
+		if (bms_is_member(c, converter->passed_over) || bms_is_member(c, converter->refused))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("column \"%s\" cannot be cleared", converter->columns->columns[c]->name)));
+	}
 }
 
 /*
@@ -238,23 +354,6 @@ make_object(const Converter *converter, JsonbValue **fields)
 		(void) pushJsonbValue(&state, WJB_VALUE, fields[c]);
 	}
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
-}
-
-/*
- * The number of the column of that name, or -1.
- */
-static int
-find_column(const Converter *converter, const JsonbValue *key)
-{
-	for (int c = 0; c < converter->columns->n; c++)
-	{
-		const char *name = converter->columns->columns[c]->name;
-
-		if (strlen(name) == (size_t) key->val.string.len &&
-			memcmp(name, key->val.string.val, key->val.string.len) == 0)
-			return c;
-	}
-	return -1;
 }
 
 /*

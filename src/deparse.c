@@ -46,69 +46,62 @@
 
 static const char *master_key(const SidecarTable *table);
 static void append_chunk(StringInfo sql, const SidecarColumns *columns);
-static char *deparse_write(const SidecarTable *table, SidecarStatement statement, SidecarRule rule,
-						   const SidecarColumns *columns, const Bitmapset *given, const char *source);
-static void append_assignments(StringInfo sql, SidecarStatement statement, SidecarRule rule,
-							   const SidecarColumns *columns, const Bitmapset *given);
-static void append_condition(StringInfo sql, SidecarStatement statement, SidecarRule rule,
-							 const SidecarColumns *columns, const Bitmapset *given);
-static void append_rule(StringInfo sql, SidecarRule rule, const SidecarColumns *columns,
-						const Bitmapset *given);
-static void append_names(StringInfo sql, const char *prefix, const SidecarColumns *columns,
-						 const Bitmapset *given, int start);
-static char *survivor(SidecarStatement statement, SidecarRule rule, const SidecarColumn *column);
-static char *same(const SidecarColumns *columns, const Bitmapset *given, char **values);
+static char *deparse_write(const SidecarTable *table, const SidecarRequest *request, const char *source);
+static void append_assignments(StringInfo sql, const SidecarRequest *request);
+static void append_condition(StringInfo sql, const SidecarRequest *request);
+static void append_rule(StringInfo sql, const SidecarRequest *request);
+static void append_names(StringInfo sql, const char *prefix, const SidecarRequest *request, int start);
+static char *survivor(const SidecarRequest *request, int c);
+static char *same(const SidecarRequest *request, char **values);
 static bool is_provenance(const SidecarColumn *column);
 
 /*
- * A statement on one row, of which these columns are given: each is the
- * parameter of its column's number.
+ * A statement on one row: each column that is given is the parameter of its
+ * number.
  */
 char	   *
-sidecar_deparse_row(const SidecarTable *table, SidecarStatement statement, SidecarRule rule,
-					const SidecarColumns *columns, const Bitmapset *given)
+sidecar_deparse_row(const SidecarTable *table, const SidecarRequest *request)
 {
+	const SidecarColumns *columns = request->columns;
 	StringInfoData source;
 	char	  **values = palloc(sizeof(char *) * columns->n);
 	int			c = -1;
 
 	initStringInfo(&source);
-	while ((c = bms_next_member(given, c)) >= 0)
+	while ((c = bms_next_member(request->given, c)) >= 0)
 	{
 		/* by the column's number, whatever else is given: one list of types */
 		values[c] = psprintf("$%d", c + 1);
 		appendStringInfo(&source, "%s%s", source.len > 0 ? ", " : "VALUES (", values[c]);
 	}
 	appendStringInfoChar(&source, ')');
-	if (statement == SIDECAR_ORPHAN)
+	if (request->statement == SIDECAR_ORPHAN)
 		return psprintf("SELECT WHERE NOT EXISTS (SELECT FROM %s s WHERE s.%s" EQ "$1) "
 						"AND NOT EXISTS (SELECT FROM %s m WHERE m.%s" EQ "$1)",
 						sidecar_relation_sql(RelationGetRelid(table->rel)), columns->columns[0]->name_sql,
 						sidecar_relation_sql(table->binding->master), master_key(table));
 	/* equality on the key, by which Citus finds the one shard to ask */
-	if (statement == SIDECAR_COMPARE)
+	if (request->statement == SIDECAR_COMPARE)
 		return psprintf("SELECT FROM %s s WHERE s.%s" EQ "$1 AND %s",
 						sidecar_relation_sql(RelationGetRelid(table->rel)),
-						columns->columns[0]->name_sql, same(columns, given, values));
-	return deparse_write(table, statement, rule, columns, given, source.data);
+						columns->columns[0]->name_sql, same(request, values));
+	return deparse_write(table, request, source.data);
 }
 
 /*
- * A statement that writes the rows of the chunk, of which these columns are
- * given.
+ * A statement that writes the rows of the chunk.
  */
 char	   *
-sidecar_deparse_chunk(const SidecarTable *table, SidecarStatement statement, SidecarRule rule,
-					  const SidecarColumns *columns, const Bitmapset *given)
+sidecar_deparse_chunk(const SidecarTable *table, const SidecarRequest *request)
 {
 	StringInfoData source;
 	int			c = -1;
 
 	initStringInfo(&source);
-	while ((c = bms_next_member(given, c)) >= 0)
+	while ((c = bms_next_member(request->given, c)) >= 0)
 		appendStringInfo(&source, "%s b.c%d", source.len > 0 ? "," : "SELECT", c);
-	append_chunk(&source, columns);
-	return deparse_write(table, statement, rule, columns, given, source.data);
+	append_chunk(&source, request->columns);
+	return deparse_write(table, request, source.data);
 }
 
 /*
@@ -132,16 +125,17 @@ sidecar_deparse_chunk(const SidecarTable *table, SidecarStatement statement, Sid
  * one only if now_is_news.
  */
 char	   *
-sidecar_deparse_look_up(const SidecarTable *table, const SidecarColumns *columns,
-						const Bitmapset *given, bool written, bool now_is_news, bool look_for_masters)
+sidecar_deparse_look_up(const SidecarTable *table, const SidecarRequest *request,
+						bool written, bool now_is_news, bool look_for_masters)
 {
 	const SidecarBinding *binding = table->binding;
+	const SidecarColumns *columns = request->columns;
 	const char *key = columns->columns[0]->name_sql;
 	char	  **values = palloc(sizeof(char *) * columns->n);
 	StringInfoData sql;
 	int			c = -1;
 
-	while ((c = bms_next_member(given, c)) >= 0)
+	while ((c = bms_next_member(request->given, c)) >= 0)
 		values[c] = psprintf(c == columns->time && !now_is_news ?
 							 "CASE WHEN b.time_given THEN b.c%d END" : "b.c%d", c);
 
@@ -158,7 +152,7 @@ sidecar_deparse_look_up(const SidecarTable *table, const SidecarColumns *columns
 					 "WHERE s.%s" EQ "b.c0 OFFSET 0) s ON true ",
 					 sidecar_relation_sql(binding->sidecar), key);
 	if (written)
-		appendStringInfo(&sql, "WHERE s.%s IS NULL OR %s", key, same(columns, given, values));
+		appendStringInfo(&sql, "WHERE s.%s IS NULL OR %s", key, same(request, values));
 	else if (look_for_masters)
 	{
 		const char *master = sidecar_relation_sql(binding->master);
@@ -170,10 +164,10 @@ sidecar_deparse_look_up(const SidecarTable *table, const SidecarColumns *columns
 						 "AND m.%s" EQ "b.c0 OFFSET 0) m ON true "
 						 "WHERE CASE WHEN s.%s IS NULL THEN m.%s IS NULL ELSE %s END",
 						 own_key, master, key, own_key,
-						 key, own_key, same(columns, given, values));
+						 key, own_key, same(request, values));
 	}
 	else
-		appendStringInfo(&sql, "WHERE s.%s IS NOT NULL AND %s", key, same(columns, given, values));
+		appendStringInfo(&sql, "WHERE s.%s IS NOT NULL AND %s", key, same(request, values));
 	return sql.data;
 }
 
@@ -214,25 +208,24 @@ sidecar_returns_xmax(const SidecarTable *table)
  * it is new: IF_NEW has to be run first.
  */
 static char *
-deparse_write(const SidecarTable *table, SidecarStatement statement, SidecarRule rule,
-			  const SidecarColumns *columns, const Bitmapset *given, const char *source)
+deparse_write(const SidecarTable *table, const SidecarRequest *request, const char *source)
 {
-	const char *key = columns->columns[0]->name_sql;
+	const char *key = request->columns->columns[0]->name_sql;
 	StringInfoData sql;
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "INSERT INTO %s AS s (",
 					 sidecar_relation_sql(RelationGetRelid(table->rel)));
-	append_names(&sql, "", columns, given, -1);
+	append_names(&sql, "", request, -1);
 	appendStringInfo(&sql, ") %s ON CONFLICT (%s) ", source, key);
-	if (statement == SIDECAR_IF_NEW)
+	if (request->statement == SIDECAR_IF_NEW)
 		appendStringInfo(&sql, "DO NOTHING RETURNING true, s.%s, s.tableoid", key);
 	else
 	{
 		appendStringInfoString(&sql, "DO UPDATE SET ");
-		append_assignments(&sql, statement, rule, columns, given);
+		append_assignments(&sql, request);
 		appendStringInfoString(&sql, " WHERE ");
-		append_condition(&sql, statement, rule, columns, given);
+		append_condition(&sql, request);
 		appendStringInfo(&sql, " RETURNING %s, s.%s, s.tableoid",
 						 sidecar_returns_xmax(table) ? "s.xmax" EQ "0" : "false", key);
 	}
@@ -240,16 +233,15 @@ deparse_write(const SidecarTable *table, SidecarStatement statement, SidecarRule
 }
 
 static void
-append_assignments(StringInfo sql, SidecarStatement statement, SidecarRule rule,
-				   const SidecarColumns *columns, const Bitmapset *given)
+append_assignments(StringInfo sql, const SidecarRequest *request)
 {
 	const char *comma = "";
 	int			c = 0;			/* not the key */
 
-	while ((c = bms_next_member(given, c)) >= 0)
+	while ((c = bms_next_member(request->given, c)) >= 0)
 	{
-		appendStringInfo(sql, "%s%s = %s", comma, columns->columns[c]->name_sql,
-						 survivor(statement, rule, columns->columns[c]));
+		appendStringInfo(sql, "%s%s = %s", comma, request->columns->columns[c]->name_sql,
+						 survivor(request, c));
 		comma = ", ";
 	}
 }
@@ -262,28 +254,27 @@ append_assignments(StringInfo sql, SidecarStatement statement, SidecarRule rule,
  * at all where the time tells that they differ, as it mostly does.
  */
 static void
-append_condition(StringInfo sql, SidecarStatement statement, SidecarRule rule,
-				 const SidecarColumns *columns, const Bitmapset *given)
+append_condition(StringInfo sql, const SidecarRequest *request)
 {
 	const char *other_time = "EXCLUDED." SIDECAR_COL_TIME NE "s." SIDECAR_COL_TIME;
 	const char *comma = "";
 	int			c = 0;			/* not the key */
 
-	if (statement == SIDECAR_IF_OTHER_TIME)
+	if (request->statement == SIDECAR_IF_OTHER_TIME)
 	{
 		appendStringInfoString(sql, other_time);
 		return;
 	}
 	/* the time first: what differs in that need not be compared */
-	append_rule(sql, rule, columns, given);
+	append_rule(sql, request);
 	appendStringInfo(sql, "(%s OR pg_catalog.record_image_ne(ROW(", other_time);
-	while ((c = bms_next_member(given, c)) >= 0)
+	while ((c = bms_next_member(request->given, c)) >= 0)
 	{
-		appendStringInfo(sql, "%s%s", comma, survivor(statement, rule, columns->columns[c]));
+		appendStringInfo(sql, "%s%s", comma, survivor(request, c));
 		comma = ", ";
 	}
 	appendStringInfoString(sql, "), ROW(");
-	append_names(sql, "s.", columns, given, 0);
+	append_names(sql, "s.", request, 0);
 	appendStringInfoString(sql, ")))");
 }
 
@@ -292,17 +283,19 @@ append_condition(StringInfo sql, SidecarStatement statement, SidecarRule rule,
  * change the stored row.
  */
 static void
-append_rule(StringInfo sql, SidecarRule rule, const SidecarColumns *columns, const Bitmapset *given)
+append_rule(StringInfo sql, const SidecarRequest *request)
 {
 	StringInfoData fillable;
 	bool		scored = false;
 	int			c = 0;			/* not the key */
 
 	initStringInfo(&fillable);
-	while ((c = bms_next_member(given, c)) >= 0)
+	while ((c = bms_next_member(request->given, c)) >= 0)
 	{
-		const SidecarColumn *column = columns->columns[c];
+		const SidecarColumn *column = request->columns->columns[c];
 
+		if (bms_is_member(c, request->cleared))
+			continue;
 		if (strcmp(column->name, SIDECAR_COL_SCORE) == 0)
 			scored = true;
 		if (!is_provenance(column))
@@ -311,7 +304,7 @@ append_rule(StringInfo sql, SidecarRule rule, const SidecarColumns *columns, con
 							 "AND EXCLUDED.%s IS DISTINCT FROM NULL",
 							 fillable.len > 0 ? " OR " : "", column->name_sql, column->name_sql);
 	}
-	switch (rule)
+	switch (request->rule)
 	{
 		case SIDECAR_OVERWRITE:
 			break;
@@ -338,32 +331,35 @@ append_rule(StringInfo sql, SidecarRule rule, const SidecarColumns *columns, con
  * The names of the given columns after start, each with the prefix.
  */
 static void
-append_names(StringInfo sql, const char *prefix, const SidecarColumns *columns,
-			 const Bitmapset *given, int start)
+append_names(StringInfo sql, const char *prefix, const SidecarRequest *request, int start)
 {
 	const char *comma = "";
 	int			c = start;
 
-	while ((c = bms_next_member(given, c)) >= 0)
+	while ((c = bms_next_member(request->given, c)) >= 0)
 	{
-		appendStringInfo(sql, "%s%s%s", comma, prefix, columns->columns[c]->name_sql);
+		appendStringInfo(sql, "%s%s%s", comma, prefix, request->columns->columns[c]->name_sql);
 		comma = ", ";
 	}
 }
 
 /*
- * What the column becomes.  A value that is NULL was not given, or a trigger of
- * the user's has taken it away.
+ * What the column of that number becomes.  A value that is NULL was not given,
+ * unless the column is cleared, or a trigger of the user's has taken it away.
  */
 static char *
-survivor(SidecarStatement statement, SidecarRule rule, const SidecarColumn *column)
+survivor(const SidecarRequest *request, int c)
 {
+	const SidecarColumn *column = request->columns->columns[c];
 	const char *name = column->name_sql;
+	bool		cleared = bms_is_member(c, request->cleared);
 
+	if (request->rule == SIDECAR_FILL && cleared)
+		return psprintf("s.%s", name);
 	/* all columns of the statement are given, and no trigger takes one away */
-	if (statement == SIDECAR_IF_OTHER_TIME)
+	if (cleared || request->statement == SIDECAR_IF_OTHER_TIME)
 		return psprintf("EXCLUDED.%s", name);
-	if (rule == SIDECAR_FILL && !is_provenance(column))
+	if (request->rule == SIDECAR_FILL && !is_provenance(column))
 		return psprintf("COALESCE(s.%s, EXCLUDED.%s)", name, name);
 	return psprintf("COALESCE(EXCLUDED.%s, s.%s)", name, name);
 }
@@ -373,7 +369,7 @@ survivor(SidecarStatement statement, SidecarRule rule, const SidecarColumn *colu
  * has an expression for each given column, NULL where a row does not give it.
  */
 static char *
-same(const SidecarColumns *columns, const Bitmapset *given, char **values)
+same(const SidecarRequest *request, char **values)
 {
 	StringInfoData stored;
 	StringInfoData merged;
@@ -381,13 +377,16 @@ same(const SidecarColumns *columns, const Bitmapset *given, char **values)
 
 	initStringInfo(&stored);
 	initStringInfo(&merged);
-	while ((c = bms_next_member(given, c)) >= 0)
+	while ((c = bms_next_member(request->given, c)) >= 0)
 	{
-		const SidecarColumn *column = columns->columns[c];
+		const SidecarColumn *column = request->columns->columns[c];
 		const char *comma = stored.len > 0 ? ", " : "";
 
-		appendStringInfo(&merged, "%sCOALESCE(CAST(%s AS %s), s.%s)", comma, values[c],
-						 column->type_sql, column->name_sql);
+		if (bms_is_member(c, request->cleared))
+			appendStringInfo(&merged, "%sCAST(NULL AS %s)", comma, column->type_sql);
+		else
+			appendStringInfo(&merged, "%sCOALESCE(CAST(%s AS %s), s.%s)", comma, values[c],
+							 column->type_sql, column->name_sql);
 
 		/*
 		 * rows are compared of the same types only, and a domain is another

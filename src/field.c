@@ -15,9 +15,12 @@
 #include <ctype.h>
 #include <math.h>
 
+#include "catalog/pg_type.h"
 #include "common/jsonapi.h"
 #include "mb/pg_wchar.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
@@ -27,11 +30,12 @@
 /* Numbers from here on are milliseconds: as seconds they are of the year 5138 */
 #define FIRST_MILLISECONDS 1e11
 
-/* Shorter ones are dates, 20260131 */
+/* Texts of fewer digits are dates, 20260131 */
 #define LEAST_EPOCH_DIGITS 9
 
 static const JsonbValue *read_list(const JsonbValue *value);
 static const JsonbValue *read_list_text(char *text, const JsonbValue *value);
+static const JsonbValue *read_array(char *list, const JsonbValue *value);
 static const JsonbValue *read_document(const JsonbValue *value, bool from_text);
 static const JsonbValue *read_time(const JsonbValue *value);
 static const JsonbValue *read_score(const JsonbValue *value);
@@ -73,6 +77,15 @@ sidecar_read_field(const SidecarColumn *column, const JsonbValue *value, bool fr
 	return value;
 }
 
+/*
+ * True if a value says more than "nothing found".
+ */
+bool
+sidecar_says_something(const JsonbValue *value)
+{
+	return value->type != jbvNull && !is_blank(value) && !is_empty(value);
+}
+
 static const JsonbValue *
 read_list(const JsonbValue *value)
 {
@@ -105,7 +118,7 @@ read_list(const JsonbValue *value)
 	(void) JsonbIteratorNext(&it, &element, true);
 	while (JsonbIteratorNext(&it, &element, true) == WJB_ELEM)
 	{
-		if (is_blank(&element))
+		if (!sidecar_says_something(&element))
 			dropped = true;
 		else
 		{
@@ -126,9 +139,8 @@ read_list_text(char *text, const JsonbValue *value)
 	const JsonbValue *result;
 	bool		found = false;
 
-	/* PostgreSQL's own form */
 	if (text[0] == '{')
-		return strspn(text + 1, " \t\r\n}") == strlen(text + 1) ? NULL : value;
+		return read_array(text, value);
 	if (text[0] == '[')
 	{
 		/* a word in brackets is nobody's, nor is half of one */
@@ -156,6 +168,38 @@ read_list_text(char *text, const JsonbValue *value)
 }
 
 /*
+ * PostgreSQL's own form of a list.
+ */
+static const JsonbValue *
+read_array(char *list, const JsonbValue *value)
+{
+	ArrayType  *array = DatumGetArrayTypeP(OidInputFunctionCall(F_ARRAY_IN, list, TEXTOID, -1));
+	JsonbParseState *state = NULL;
+	const JsonbValue *result;
+	Datum	   *elements;
+	bool	   *nulls;
+	int			n;
+	int			nfound = 0;
+
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &n);
+	(void) pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+	for (int i = 0; i < n; i++)
+	{
+		JsonbValue *element = nulls[i] ? NULL : string_value(TextDatumGetCString(elements[i]));
+
+		if (element == NULL || is_blank(element))
+			continue;
+		(void) pushJsonbValue(&state, WJB_ELEM, element);
+		nfound++;
+	}
+	result = pushJsonbValue(&state, WJB_END_ARRAY, NULL);
+	if (nfound == 0)
+		return NULL;
+	/* as it is, with its dimensions */
+	return nfound == n ? value : result;
+}
+
+/*
  * JSON, or its text, which may have been made into text twice.
  */
 static const JsonbValue *
@@ -177,7 +221,7 @@ read_document(const JsonbValue *value, bool from_text)
 			break;
 		result = inner;
 	}
-	return result->type == jbvNull || is_blank(result) || is_empty(result) ? NULL : result;
+	return sidecar_says_something(result) ? result : NULL;
 }
 
 /*
@@ -220,14 +264,7 @@ read_score(const JsonbValue *value)
 static bool
 is_blank(const JsonbValue *value)
 {
-	if (value->type != jbvString)
-		return false;
-	for (int i = 0; i < value->val.string.len; i++)
-	{
-		if (!isspace((unsigned char) value->val.string.val[i]))
-			return false;
-	}
-	return true;
+	return value->type == jbvString && sidecar_is_blank(value->val.string.val, value->val.string.len);
 }
 
 /*

@@ -8,6 +8,8 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
@@ -21,6 +23,10 @@
 
 static const char *const rule_names[SIDECAR_RULES] = {
 	"overwrite", "newest", "most_confident", "fill"
+};
+
+static const char *const unknown_keys_names[SIDECAR_UNKNOWN_KEYS] = {
+	"reject", "payload", "ignore"
 };
 
 static const char *const outcome_names[] = {
@@ -86,6 +92,55 @@ sidecar_rule_name(SidecarRule rule)
 }
 
 /*
+ * What a value of unknown_keys asks for; NULL is reject.  Error: no such value
+ * (22023).
+ */
+SidecarUnknownKeys
+sidecar_unknown_keys(const text *unknown_keys)
+{
+	char	   *name;
+	SidecarUnknownKeys value;
+
+	if (unknown_keys == NULL)
+		return SIDECAR_UNKNOWN_REJECT;
+	name = text_to_cstring(unknown_keys);
+	if (sidecar_find_unknown_keys(name, &value))
+		return value;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unknown unknown_keys \"%s\"", name),
+			 errhint("Valid values are \"%s\", \"%s\" and \"%s\".",
+					 unknown_keys_names[SIDECAR_UNKNOWN_REJECT], unknown_keys_names[SIDECAR_UNKNOWN_PAYLOAD],
+					 unknown_keys_names[SIDECAR_UNKNOWN_IGNORE])));
+}
+
+/*
+ * Finds what is called that; false: nothing is.
+ */
+bool
+sidecar_find_unknown_keys(const char *name, SidecarUnknownKeys *value)
+{
+	for (int i = 0; i < SIDECAR_UNKNOWN_KEYS; i++)
+	{
+		if (strcmp(name, unknown_keys_names[i]) == 0)
+		{
+			*value = i;
+			return true;
+		}
+	}
+	return false;
+}
+
+/*
+ * The value of unknown_keys that asks for it.
+ */
+const char *
+sidecar_unknown_keys_name(SidecarUnknownKeys value)
+{
+	return unknown_keys_names[value];
+}
+
+/*
  * Describes a column of the sidecar table, in the caller's memory context.
  */
 SidecarColumn *
@@ -114,6 +169,9 @@ sidecar_describe_column(Form_pg_attribute att)
 		column->form = SIDECAR_SCORE;
 	else
 		column->form = SIDECAR_PLAIN;
+	column->has_scale = base == NUMERICOID && typmod >= (int32) VARHDRSZ;
+	/* as numerictypmodin() packs it, which nobody exports the reverse of */
+	column->scale = column->has_scale ? (((typmod - VARHDRSZ) & 0x7ff) ^ 0x400) - 0x400 : 0;
 	column->max_chars = base == VARCHAROID && typmod > VARHDRSZ ? typmod - VARHDRSZ : 0;
 	return column;
 }
@@ -125,6 +183,64 @@ const char *
 sidecar_outcome_name(SidecarOutcome outcome)
 {
 	return outcome_names[outcome];
+}
+
+/*
+ * True of a text of nothing but space, which is never a value.
+ */
+bool
+sidecar_is_blank(const char *string, int length)
+{
+	for (int i = 0; i < length; i++)
+	{
+		if (!isspace((unsigned char) string[i]))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * The number of the column of that name, or -1.
+ */
+int
+sidecar_find_column(const SidecarColumns *columns, const char *name, int length)
+{
+	for (int c = 0; c < columns->n; c++)
+	{
+		const char *column = columns->columns[c]->name;
+
+		if (strlen(column) == (size_t) length && memcmp(column, name, length) == 0)
+			return c;
+	}
+	return -1;
+}
+
+/*
+ * Notes that a column, which the row does not give, becomes NULL; returns its
+ * number.  Errors: there is no such column, it is given as well, or it is one
+ * that always has a value (22023).
+ */
+int
+sidecar_clear_column(const SidecarColumns *columns, SidecarRow *row, const char *name, int length)
+{
+	int			c = sidecar_find_column(columns, name, length);
+
+	if (c < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"%.*s\" is not a column that can be cleared", length, name)));
+	/* the time is what the rules go by */
+	if (c == 0 || c == columns->time)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("column \"%s\" cannot be cleared", columns->columns[c]->name)));
+	if (bms_is_member(c, row->given) && !bms_is_member(c, row->cleared))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("column \"%s\" is both given and cleared", columns->columns[c]->name)));
+	row->given = bms_add_member(row->given, c);
+	row->cleared = bms_add_member(row->cleared, c);
+	return c;
 }
 
 /*
@@ -209,17 +325,24 @@ check_length(const SidecarColumn *column, text *string)
 }
 
 /*
- * The score is not rounded to the column's scale yet.
+ * The number as the column will have it, but for its size.
  */
+Datum
+sidecar_round_score(const SidecarColumn *column, Datum score)
+{
+	return column->has_scale ? DirectFunctionCall2(numeric_round, score, Int32GetDatum(column->scale)) : score;
+}
+
 static void
 check_score(const SidecarColumn *column, Datum score)
 {
+	Datum		rounded = sidecar_round_score(column, score);
 	Datum		least = NumericGetDatum(int64_to_numeric(0));
 	Datum		most = NumericGetDatum(int64_to_numeric(100));
 
 	/* NaN is greater than any other number */
-	if (DatumGetBool(DirectFunctionCall2(numeric_lt, score, least)) ||
-		DatumGetBool(DirectFunctionCall2(numeric_gt, score, most)))
+	if (DatumGetBool(DirectFunctionCall2(numeric_lt, rounded, least)) ||
+		DatumGetBool(DirectFunctionCall2(numeric_gt, rounded, most)))
 		ereport(ERROR,
 				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 				 errmsg("%s must be between 0 and 100", column->name),

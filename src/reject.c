@@ -18,6 +18,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/numeric.h"
 #include "utils/rel.h"
 
 #include "batch.h"
@@ -29,17 +30,30 @@ typedef enum ParkedColumn
 	PARKED_UNIQUE_ID,
 	PARKED_RECORD,
 	PARKED_ON_CONFLICT,
+	PARKED_OPTIONS,
+	PARKED_ORIGIN,
 	PARKED_ERROR,
 	PARKED_SQLSTATE
 } ParkedColumn;
 
 #define PARKED_COLUMNS (PARKED_SQLSTATE + 1)
 
+/* A chunk of them */
+typedef struct Parked
+{
+	Datum		values[PARKED_COLUMNS][SIDECAR_CHUNK];
+	bool		nulls[PARKED_COLUMNS][SIDECAR_CHUNK];
+} Parked;
+
 static bool is_about_record(int sqlstate);
 static SidecarError *unfit(Relation rel);
 static SidecarError *wrong_columns(Relation rel);
-static int	collect(Record *records, int nrecords, int *start, Datum **columns, bool *no_key);
-static void insert_rejects(Datum **columns, bool *no_key, int n);
+static int	collect(Record *records, int nrecords, int *start, Parked *parked);
+static void put_text(Parked *parked, ParkedColumn column, int n, const char *text);
+static void put_options(Parked *parked, int n, const Record *record);
+static void put_origin(Parked *parked, int n, const Record *record);
+static void put_pair(JsonbParseState **state, const char *name, JsonbValue *value);
+static void insert_rejects(Parked *parked, int n);
 
 /*
  * In a PG_CATCH: rolls the sub-transaction back, to the memory context and the
@@ -172,15 +186,11 @@ sidecar_park(Record *records, int nrecords)
 	while (start < nrecords)
 	{
 		MemoryContext old = MemoryContextSwitchTo(context);
-		Datum	   *columns[PARKED_COLUMNS];
-		bool	   *no_key = palloc0(sizeof(bool) * SIDECAR_CHUNK);
-		int			n;
+		Parked	   *parked = palloc0(sizeof(Parked));
+		int			n = collect(records, nrecords, &start, parked);
 
-		for (int c = 0; c < PARKED_COLUMNS; c++)
-			columns[c] = palloc(sizeof(Datum) * SIDECAR_CHUNK);
-		n = collect(records, nrecords, &start, columns, no_key);
 		if (n > 0)
-			insert_rejects(columns, no_key, n);
+			insert_rejects(parked, n);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(context);
 	}
@@ -192,7 +202,7 @@ sidecar_park(Record *records, int nrecords)
  * how many, and moves *start behind the last.
  */
 static int
-collect(Record *records, int nrecords, int *start, Datum **columns, bool *no_key)
+collect(Record *records, int nrecords, int *start, Parked *parked)
 {
 	int			n = 0;
 
@@ -202,27 +212,95 @@ collect(Record *records, int nrecords, int *start, Datum **columns, bool *no_key
 
 		if (record->outcome != SIDECAR_REJECTED)
 			continue;
+		put_text(parked, PARKED_ENTITY, n, record->entity->label);
 
 		/*
 		 * one without a key is parked all the same: nothing that was sent is
 		 * lost
 		 */
-		no_key[n] = record->key == NULL;
-		columns[PARKED_ENTITY][n] = CStringGetTextDatum(record->entity->label);
-		columns[PARKED_UNIQUE_ID][n] = no_key[n] ? (Datum) 0 : CStringGetTextDatum(record->key);
-		columns[PARKED_RECORD][n] = JsonbPGetDatum(JsonbValueToJsonb(&record->json));
-		columns[PARKED_ON_CONFLICT][n] = CStringGetTextDatum(sidecar_rule_name(record->rule));
-		/* where whoever has the file finds it */
-		columns[PARKED_ERROR][n] = record->line == 0 ? CStringGetTextDatum(record->error) :
-			CStringGetTextDatum(psprintf("line %lld: %s", (long long) record->line, record->error));
-		columns[PARKED_SQLSTATE][n] = CStringGetTextDatum(unpack_sql_state(record->sqlstate));
+		put_text(parked, PARKED_UNIQUE_ID, n, record->key);
+		parked->values[PARKED_RECORD][n] = JsonbPGetDatum(JsonbValueToJsonb(&record->json));
+		put_text(parked, PARKED_ON_CONFLICT, n, sidecar_rule_name(record->rule));
+		put_options(parked, n, record);
+		put_origin(parked, n, record);
+		put_text(parked, PARKED_ERROR, n, record->error);
+		put_text(parked, PARKED_SQLSTATE, n, unpack_sql_state(record->sqlstate));
 		n++;
 	}
 	return n;
 }
 
 static void
-insert_rejects(Datum **columns, bool *no_key, int n)
+put_text(Parked *parked, ParkedColumn column, int n, const char *text)
+{
+	parked->nulls[column][n] = text == NULL;
+	if (text != NULL)
+		parked->values[column][n] = CStringGetTextDatum(text);
+}
+
+/*
+ * What a record was sent with, for whoever tries it again, but for on_conflict;
+ * NULL if that is what goes without saying.
+ */
+static void
+put_options(Parked *parked, int n, const Record *record)
+{
+	JsonbParseState *state = NULL;
+	JsonbValue	value;
+
+	parked->nulls[PARKED_OPTIONS][n] = !record->from_text && record->unknown_keys == SIDECAR_UNKNOWN_REJECT;
+	if (parked->nulls[PARKED_OPTIONS][n])
+		return;
+	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	if (record->unknown_keys != SIDECAR_UNKNOWN_REJECT)
+	{
+		value.type = jbvString;
+		value.val.string.val = unconstify(char *, sidecar_unknown_keys_name(record->unknown_keys));
+		value.val.string.len = (int) strlen(value.val.string.val);
+		put_pair(&state, SIDECAR_OPTION_UNKNOWN_KEYS, &value);
+	}
+	if (record->from_text)
+	{
+		value.type = jbvBool;
+		value.val.boolean = true;
+		put_pair(&state, SIDECAR_OPTION_TEXT, &value);
+	}
+	parked->values[PARKED_OPTIONS][n] = JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+}
+
+/*
+ * Where a record came from, for whoever has the file; NULL if nothing is known.
+ */
+static void
+put_origin(Parked *parked, int n, const Record *record)
+{
+	JsonbParseState *state = NULL;
+	JsonbValue	value;
+
+	parked->nulls[PARKED_ORIGIN][n] = record->line == 0;
+	if (record->line == 0)
+		return;
+	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	value.type = jbvNumeric;
+	value.val.numeric = int64_to_numeric(record->line);
+	put_pair(&state, "line", &value);
+	parked->values[PARKED_ORIGIN][n] = JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+}
+
+static void
+put_pair(JsonbParseState **state, const char *name, JsonbValue *value)
+{
+	JsonbValue	key;
+
+	key.type = jbvString;
+	key.val.string.val = unconstify(char *, name);
+	key.val.string.len = (int) strlen(name);
+	(void) pushJsonbValue(state, WJB_KEY, &key);
+	(void) pushJsonbValue(state, WJB_VALUE, value);
+}
+
+static void
+insert_rejects(Parked *parked, int n)
 {
 	Relation	rejects = sidecar_open_rejects(RowExclusiveLock);
 	Oid			types[PARKED_COLUMNS];
@@ -231,18 +309,18 @@ insert_rejects(Datum **columns, bool *no_key, int n)
 	int			ret;
 
 	/* arrays, because a writer may INSERT here and nothing else */
-	sql = psprintf("INSERT INTO %s (entity, unique_id, record, on_conflict, error, sqlstate) "
+	sql = psprintf("INSERT INTO %s (entity, unique_id, record, on_conflict, options, origin, error, sqlstate) "
 				   "SELECT * FROM ROWS FROM ("
 				   "pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "
-				   "pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6)) u",
+				   "pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6), "
+				   "pg_catalog.unnest($7), pg_catalog.unnest($8)) u",
 				   sidecar_relation_sql(RelationGetRelid(rejects)));
 	for (int c = 0; c < PARKED_COLUMNS; c++)
 	{
-		bool		is_record = c == PARKED_RECORD;
+		bool		is_json = c == PARKED_RECORD || c == PARKED_OPTIONS || c == PARKED_ORIGIN;
 
-		types[c] = is_record ? JSONBARRAYOID : TEXTARRAYOID;
-		values[c] = sidecar_make_array(columns[c], c == PARKED_UNIQUE_ID ? no_key : NULL, n,
-									   is_record ? JSONBOID : TEXTOID);
+		types[c] = is_json ? JSONBARRAYOID : TEXTARRAYOID;
+		values[c] = sidecar_make_array(parked->values[c], parked->nulls[c], n, is_json ? JSONBOID : TEXTOID);
 	}
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
@@ -324,7 +402,7 @@ wrong_columns(Relation rel)
 		Oid			type;
 	}			columns[] = {
 		{"reject_id", INT8OID}, {"entity", TEXTOID}, {"unique_id", TEXTOID}, {"record", JSONBOID},
-		{"on_conflict", TEXTOID}, {"error", TEXTOID}, {"sqlstate", TEXTOID}, {"attempts", INT4OID},
+		{"on_conflict", TEXTOID}, {"options", JSONBOID}, {"origin", JSONBOID}, {"error", TEXTOID}, {"sqlstate", TEXTOID}, {"attempts", INT4OID},
 		{"rejected_at", TIMESTAMPTZOID}, {"last_tried_at", TIMESTAMPTZOID}
 	};
 	Oid			relid = RelationGetRelid(rel);

@@ -238,7 +238,7 @@ static const char unbound[] =
 "AND NOT (o.kind = 'schema' AND o.state = 'missing')";
 
 static Datum report_of_entity(FunctionCallInfo fcinfo, int entity, const Report *report);
-static Datum as_numeric(Datum threshold);
+static Datum get_threshold(const SidecarTable *table, Datum value);
 static void require_argument(FunctionCallInfo fcinfo, int i, const char *name);
 static void require_columns(const SidecarTable *table);
 static void put_figures(FunctionCallInfo fcinfo, const SidecarBinding *binding,
@@ -344,7 +344,7 @@ sidecar_summary(PG_FUNCTION_ARGS)
 		bool		is_whole = table != NULL && OidIsValid(binding->master);
 		bool		exact = PG_GETARG_BOOL(2);
 		Figures		figures = nothing_known;
-		Datum		params[] = {PG_GETARG_DATUM(0), as_numeric(PG_GETARG_DATUM(1)), (Datum) 0};
+		Datum		params[] = {PG_GETARG_DATUM(0), (Datum) 0, (Datum) 0};
 		bool		nulls[lengthof(params)] = {false, false, rejects == NULL};
 
 		if (rejects != NULL)
@@ -353,6 +353,7 @@ sidecar_summary(PG_FUNCTION_ARGS)
 		/* an error that names the column instead of one about our statement */
 		if (is_whole)
 			require_columns(table);
+		params[1] = get_threshold(is_whole ? table : NULL, PG_GETARG_DATUM(1));
 		if (is_whole && exact)
 		{
 			const char *sql = keys_are_unique(table) ? summary : summary_distinct;
@@ -1004,17 +1005,19 @@ report_of_entity(FunctionCallInfo fcinfo, int entity, const Report *report)
 		types[i] = report->types[i];
 		if (i < report->nargs - 1)
 			require_argument(fcinfo, i, report->names[i]);
-		if (types[i] == FLOAT8OID)
-		{
-			types[i] = NUMERICOID;
-			values[i] = as_numeric(values[i]);
-		}
 	}
 
 	table = sidecar_open(&sidecar_entities[entity], AccessShareLock, true);
 	sidecar_require_master(table);
 	if (report->shows_columns)
 		require_columns(table);
+	for (int i = 0; i < report->nargs; i++)
+	{
+		if (types[i] != FLOAT8OID)
+			continue;
+		types[i] = NUMERICOID;
+		values[i] = get_threshold(table, values[i]);
+	}
 	sidecar_query(fcinfo, sidecar_expand(report->sql, table->binding),
 				  sidecar_params(report->nargs, types, values, nulls), relids_of(table));
 	sidecar_close(table);
@@ -1022,12 +1025,16 @@ report_of_entity(FunctionCallInfo fcinfo, int entity, const Report *report)
 }
 
 /*
- * A threshold as the scores are, or no index of theirs would be used.
+ * A threshold as the table's scores are, if there is one: numeric, or no index of
+ * theirs would be used, and rounded as they are.
  */
 static Datum
-as_numeric(Datum threshold)
+get_threshold(const SidecarTable *table, Datum value)
 {
-	return DirectFunctionCall1(float8_numeric, threshold);
+	Datum		number = DirectFunctionCall1(float8_numeric, value);
+
+	return table == NULL ? number :
+		sidecar_round_score(sidecar_describe_column(sidecar_column(table, SIDECAR_COL_SCORE)), number);
 }
 
 /*

@@ -21,6 +21,7 @@ static void require_unique_ids(Relation rejects);
 static void keep_vetoed(Record *record);
 static Record *read_rejects(Relation rejects, bool all, Datum max_rows, int *nrecords);
 static void read_reject(Record *record, HeapTuple tuple, TupleDesc desc);
+static void read_options(Record *record, Jsonb *options);
 static Datum usable_entities(void);
 static Datum rule_names(void);
 static int	compare_entities(const void *a, const void *b);
@@ -60,6 +61,9 @@ sidecar_retry_rejects(PG_FUNCTION_ARGS)
 
 	require_unique_ids(rejects);
 	records = read_rejects(rejects, PG_ARGISNULL(0), PG_GETARG_DATUM(0), &nrecords);
+
+	/* what was no JSON may have been mended */
+	sidecar_parse_texts(records, nrecords);
 
 	/* a batch is of one entity; the answer is in the order of the table */
 	qsort(records, nrecords, sizeof(Record), compare_entities);
@@ -161,10 +165,10 @@ read_rejects(Relation rejects, bool all, Datum max_rows, int *nrecords)
 				   "mine_and_all AS ("
 				   "SELECT m.reject_id, CAST(m.entity AS pg_catalog.text) AS entity, m.unique_id, m.record, "
 				   "CAST(m.on_conflict AS pg_catalog.text) AS on_conflict, "
-				   "CAST(m.rejected_at AS pg_catalog.timestamptz) AS rejected_at, true AS is_mine "
+				   "CAST(m.rejected_at AS pg_catalog.timestamptz) AS rejected_at, m.options, true AS is_mine "
 				   "FROM mine m "
 				   "UNION ALL "
-				   "SELECT o.reject_id, CAST(o.entity AS pg_catalog.text), o.unique_id, NULL, NULL, NULL, false "
+				   "SELECT o.reject_id, CAST(o.entity AS pg_catalog.text), o.unique_id, NULL, NULL, NULL, NULL, false "
 				   "FROM %s o "
 				   "WHERE o.entity OPERATOR(pg_catalog.=) ANY ($2) "
 				   "AND o.reject_id OPERATOR(pg_catalog.<=) (SELECT pg_catalog.max(x.reject_id) FROM mine x) "
@@ -175,7 +179,7 @@ read_rejects(Relation rejects, bool all, Datum max_rows, int *nrecords)
 				   "pg_catalog.count(*) FILTER (WHERE NOT a.is_mine) OVER so_far AS is_next "
 				   "FROM mine_and_all a "
 				   "WINDOW so_far AS (PARTITION BY a.entity, a.unique_id ORDER BY a.reject_id)) "
-				   "SELECT t.reject_id, t.entity, t.record, t.on_conflict, t.rejected_at "
+				   "SELECT t.reject_id, t.entity, t.record, t.on_conflict, t.rejected_at, t.options "
 				   "FROM in_turn t WHERE t.is_mine AND (t.is_next OR t.unique_id IS NULL) "
 				   "ORDER BY t.reject_id",
 				   relation, relation);
@@ -202,19 +206,27 @@ read_rejects(Relation rejects, bool all, Datum max_rows, int *nrecords)
 }
 
 /*
- * The record of a row, none of whose columns is NULL.
+ * The record of a row, of whose columns only the options may be NULL.
  */
 static void
 read_reject(Record *record, HeapTuple tuple, TupleDesc desc)
 {
 	bool		isnull;
+	Datum		options;
 
 	record->reject_id = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &isnull));
 	record->entity = sidecar_entity(SPI_getvalue(tuple, desc, 2));
 	/* a copy: the row goes with the connection to SPI */
 	JsonbToJsonbValue(DatumGetJsonbPCopy(SPI_getbinval(tuple, desc, 3, &isnull)), &record->json);
+	/* one that is no JSON is a string, and a scalar is wrapped in an array */
+	if (JsonContainerIsScalar(record->json.val.binary.data))
+		(void) JsonbExtractScalar(record->json.val.binary.data, &record->json);
 	record->rule = sidecar_rule(DatumGetTextPP(SPI_getbinval(tuple, desc, 4, &isnull)));
 	record->time = DatumGetTimestampTz(SPI_getbinval(tuple, desc, 5, &isnull));
+
+	options = SPI_getbinval(tuple, desc, 6, &isnull);
+	if (!isnull)
+		read_options(record, DatumGetJsonbP(options));
 
 	/* nobody could store anything newer after that */
 	if (TIMESTAMP_NOT_FINITE(record->time))
@@ -223,6 +235,26 @@ read_reject(Record *record, HeapTuple tuple, TupleDesc desc)
 	/* it was overtaken meanwhile, perhaps */
 	if (record->rule == SIDECAR_OVERWRITE)
 		record->rule = SIDECAR_NEWEST;
+}
+
+/*
+ * What the record was sent with; what is not as we have written it says nothing.
+ */
+static void
+read_options(Record *record, Jsonb *options)
+{
+	JsonbValue	value;
+
+	if (!JB_ROOT_IS_OBJECT(options))
+		return;
+	if (getKeyJsonValueFromContainer(&options->root, SIDECAR_OPTION_UNKNOWN_KEYS,
+									 strlen(SIDECAR_OPTION_UNKNOWN_KEYS), &value) != NULL &&
+		value.type == jbvString)
+		(void) sidecar_find_unknown_keys(pnstrdup(value.val.string.val, value.val.string.len),
+										 &record->unknown_keys);
+	if (getKeyJsonValueFromContainer(&options->root, SIDECAR_OPTION_TEXT,
+									 strlen(SIDECAR_OPTION_TEXT), &value) != NULL)
+		record->from_text = value.type == jbvBool && value.val.boolean;
 }
 
 /*

@@ -34,6 +34,7 @@
 #define SIDECAR_REJECTS "sidecar_rejects"
 
 /* The columns that every sidecar table has and the rules speak of */
+#define SIDECAR_COL_PAYLOAD "enrichment_payload"
 #define SIDECAR_COL_SOURCE "enrichment_source"
 #define SIDECAR_COL_SCORE "confidence_score"
 #define SIDECAR_COL_TIME "last_enriched_at"
@@ -126,6 +127,16 @@ typedef enum SidecarRule
 
 #define SIDECAR_RULES (SIDECAR_FILL + 1)
 
+/* What happens to keys that are no columns: the values of unknown_keys */
+typedef enum SidecarUnknownKeys
+{
+	SIDECAR_UNKNOWN_REJECT,
+	SIDECAR_UNKNOWN_PAYLOAD,	/* they go into the payload */
+	SIDECAR_UNKNOWN_IGNORE
+} SidecarUnknownKeys;
+
+#define SIDECAR_UNKNOWN_KEYS (SIDECAR_UNKNOWN_IGNORE + 1)
+
 /* What became of a record: the words that functions answer with */
 typedef enum SidecarOutcome
 {
@@ -172,6 +183,8 @@ typedef struct SidecarColumn
 	int32		given_typmod;	/* none of what is checked before it is
 								 * rounded or cut */
 	int			max_chars;		/* 0: no limit */
+	bool		has_scale;		/* a number that is rounded, to this */
+	int			scale;
 } SidecarColumn;
 
 /* The columns that rows of one origin may give */
@@ -190,11 +203,22 @@ typedef struct SidecarRow
 	Datum	   *values;			/* of the columns' given types */
 	bool	   *nulls;
 	Bitmapset  *given;			/* which columns are; the others are NULL */
+	Bitmapset  *cleared;		/* which of these become NULL */
 	bool		time_given;		/* else last_enriched_at is now */
 	bool		absent;			/* it was left alone, and there is no other of
 								 * its key: a trigger kept it away */
 	SidecarOutcome outcome;
 } SidecarRow;
+
+/* What a statement is made for */
+typedef struct SidecarRequest
+{
+	SidecarStatement statement;
+	SidecarRule rule;
+	const SidecarColumns *columns;
+	const Bitmapset *given;		/* as of its rows */
+	const Bitmapset *cleared;
+} SidecarRequest;
 
 /*
  * Rows that one statement stores, as a table of its own: how many, and what it
@@ -264,20 +288,24 @@ extern Relation sidecar_open_rejects(LOCKMODE lockmode);
 extern SidecarRule sidecar_rule(const text *on_conflict);
 extern bool sidecar_find_rule(const char *name, SidecarRule *rule);
 extern const char *sidecar_rule_name(SidecarRule rule);
+extern SidecarUnknownKeys sidecar_unknown_keys(const text *unknown_keys);
+extern bool sidecar_find_unknown_keys(const char *name, SidecarUnknownKeys *value);
+extern const char *sidecar_unknown_keys_name(SidecarUnknownKeys value);
 extern const char *sidecar_outcome_name(SidecarOutcome outcome);
 extern SidecarColumn *sidecar_describe_column(Form_pg_attribute att);
+extern bool sidecar_is_blank(const char *string, int length);
+extern int	sidecar_find_column(const SidecarColumns *columns, const char *name, int length);
+extern int	sidecar_clear_column(const SidecarColumns *columns, SidecarRow *row, const char *name, int length);
 extern void sidecar_check_row(const SidecarColumns *columns, const SidecarRow *row);
+extern Datum sidecar_round_score(const SidecarColumn *column, Datum score);
 extern void sidecar_set_time(const SidecarColumns *columns, SidecarRow *row, TimestampTz now);
 
 /* in deparse.c */
 extern bool sidecar_returns_xmax(const SidecarTable *table);
-extern char *sidecar_deparse_row(const SidecarTable *table, SidecarStatement statement, SidecarRule rule,
-								 const SidecarColumns *columns, const Bitmapset *given);
-extern char *sidecar_deparse_chunk(const SidecarTable *table, SidecarStatement statement, SidecarRule rule,
-								   const SidecarColumns *columns, const Bitmapset *given);
-extern char *sidecar_deparse_look_up(const SidecarTable *table, const SidecarColumns *columns,
-									 const Bitmapset *given, bool written, bool now_is_news,
-									 bool look_for_masters);
+extern char *sidecar_deparse_row(const SidecarTable *table, const SidecarRequest *request);
+extern char *sidecar_deparse_chunk(const SidecarTable *table, const SidecarRequest *request);
+extern char *sidecar_deparse_look_up(const SidecarTable *table, const SidecarRequest *request,
+									 bool written, bool now_is_news, bool look_for_masters);
 
 /* in store.c */
 extern bool sidecar_must_look_up(const SidecarTable *table);

@@ -44,6 +44,7 @@ typedef struct KeptPlan
 	SidecarStatement statement;
 	SidecarRule rule;
 	Bitmapset  *given;
+	Bitmapset  *cleared;
 	char	   *sql;
 	uint64		changes;		/* sidecar_changes() when sql was made */
 	SPIPlanPtr	plan;
@@ -63,12 +64,9 @@ static SidecarOutcome write_row(const SidecarTable *table, const SidecarColumns 
 								SidecarRule rule, SidecarRow *row);
 static bool is_stored(const SidecarTable *table, const SidecarColumns *columns, const SidecarRow *row);
 static uint64 execute(KeptPlan *plan, int expected, const SidecarColumns *columns, const SidecarRow *row);
-static KeptPlan *get_plan(const SidecarTable *table, SidecarStatement statement, SidecarRule rule,
-						  const SidecarColumns *columns, const Bitmapset *given);
-static KeptPlan *find_plan(const SidecarTable *table, SidecarStatement statement, SidecarRule rule,
-						   const SidecarColumns *columns, const Bitmapset *given);
-static KeptPlan *keep_plan(const SidecarTable *table, SidecarStatement statement, SidecarRule rule,
-						   const SidecarColumns *columns, const Bitmapset *given, const char *sql);
+static KeptPlan *get_plan(const SidecarTable *table, const SidecarRequest *request);
+static KeptPlan *find_plan(const SidecarTable *table, const SidecarRequest *request);
+static KeptPlan *keep_plan(const SidecarTable *table, const SidecarRequest *request, const char *sql);
 static void retire_plan(KeptPlan *plan);
 static void free_plan(KeptPlan *plan);
 static bool write_chunk(const SidecarStore *store, SidecarStatement statement, SidecarRule rule,
@@ -170,8 +168,9 @@ sidecar_store_row(const SidecarTable *table, const SidecarColumns *columns,
 static void
 require_own_master(const SidecarTable *table, const SidecarColumns *columns, const SidecarRow *row)
 {
-	if (execute(get_plan(table, SIDECAR_ORPHAN, SIDECAR_OVERWRITE, columns, NULL),
-				SPI_OK_SELECT, columns, row) == 1)
+	const SidecarRequest request = {SIDECAR_ORPHAN, SIDECAR_OVERWRITE, columns, NULL, NULL};
+
+	if (execute(get_plan(table, &request), SPI_OK_SELECT, columns, row) == 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
 				 errmsg_internal("%s", sidecar_no_master(table, TextDatumGetCString(row->values[0])))));
@@ -219,7 +218,8 @@ write_row(const SidecarTable *table, const SidecarColumns *columns, SidecarRule 
 
 	for (int i = 0; i < n; i++)
 	{
-		KeptPlan   *plan = get_plan(table, statements[i], rule, columns, row->given);
+		const SidecarRequest request = {statements[i], rule, columns, row->given, row->cleared};
+		KeptPlan   *plan = get_plan(table, &request);
 
 		/*
 		 * no row: the statement left the stored one alone, or a trigger
@@ -245,15 +245,14 @@ write_row(const SidecarTable *table, const SidecarColumns *columns, SidecarRule 
 static bool
 is_stored(const SidecarTable *table, const SidecarColumns *columns, const SidecarRow *row)
 {
-	Bitmapset  *given = row->given;
+	SidecarRequest request = {SIDECAR_COMPARE, SIDECAR_OVERWRITE, columns, row->given, row->cleared};
 
 	/* that it is of now was not given */
 	if (!row->time_given)
-		given = bms_del_member(bms_copy(given), columns->time);
+		request.given = bms_del_member(bms_copy(row->given), columns->time);
 
 	/* the key alone: it is stored if there is a row */
-	return execute(get_plan(table, SIDECAR_COMPARE, SIDECAR_OVERWRITE, columns, given),
-				   SPI_OK_SELECT, columns, row) == 1;
+	return execute(get_plan(table, &request), SPI_OK_SELECT, columns, row) == 1;
 }
 
 /*
@@ -289,13 +288,12 @@ execute(KeptPlan *plan, int expected, const SidecarColumns *columns, const Sidec
 }
 
 /*
- * The plan of a statement on a row of which these columns are given.
+ * The plan of a statement on a row.
  */
 static KeptPlan *
-get_plan(const SidecarTable *table, SidecarStatement statement, SidecarRule rule,
-		 const SidecarColumns *columns, const Bitmapset *given)
+get_plan(const SidecarTable *table, const SidecarRequest *request)
 {
-	KeptPlan   *plan = find_plan(table, statement, rule, columns, given);
+	KeptPlan   *plan = find_plan(table, request);
 	char	   *sql;
 
 	if (plan != NULL && plan->changes == sidecar_changes())
@@ -306,7 +304,7 @@ get_plan(const SidecarTable *table, SidecarStatement statement, SidecarRule rule
 	 * PostgreSQL replans by names, so a plan whose names are another table's
 	 * now must not be executed.
 	 */
-	sql = sidecar_deparse_row(table, statement, rule, columns, given);
+	sql = sidecar_deparse_row(table, request);
 	if (plan != NULL && strcmp(plan->sql, sql) == 0)
 	{
 		plan->changes = sidecar_changes();
@@ -315,15 +313,14 @@ get_plan(const SidecarTable *table, SidecarStatement statement, SidecarRule rule
 	/* its names are history, but a call further up may be in it */
 	if (plan != NULL)
 		retire_plan(plan);
-	return keep_plan(table, statement, rule, columns, given, sql);
+	return keep_plan(table, request, sql);
 }
 
 /*
  * The kept plan, which becomes the first; NULL if there is none.
  */
 static KeptPlan *
-find_plan(const SidecarTable *table, SidecarStatement statement, SidecarRule rule,
-		  const SidecarColumns *columns, const Bitmapset *given)
+find_plan(const SidecarTable *table, const SidecarRequest *request)
 {
 	dlist_iter	iter;
 
@@ -331,8 +328,9 @@ find_plan(const SidecarTable *table, SidecarStatement statement, SidecarRule rul
 	{
 		KeptPlan   *plan = dlist_container(KeptPlan, node, iter.cur);
 
-		if (plan->sidecar == RelationGetRelid(table->rel) && plan->function == columns->function &&
-			plan->statement == statement && plan->rule == rule && bms_equal(plan->given, given))
+		if (plan->sidecar == RelationGetRelid(table->rel) && plan->function == request->columns->function &&
+			plan->statement == request->statement && plan->rule == request->rule &&
+			bms_equal(plan->given, request->given) && bms_equal(plan->cleared, request->cleared))
 		{
 			/* a linear search, because the first is nearly always the one */
 			dlist_move_head(&plans, &plan->node);
@@ -347,9 +345,9 @@ find_plan(const SidecarTable *table, SidecarStatement statement, SidecarRule rul
  * used for longest, if there are too many.
  */
 static KeptPlan *
-keep_plan(const SidecarTable *table, SidecarStatement statement, SidecarRule rule,
-		  const SidecarColumns *columns, const Bitmapset *given, const char *sql)
+keep_plan(const SidecarTable *table, const SidecarRequest *request, const char *sql)
 {
+	const SidecarColumns *columns = request->columns;
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "sidecar plan",
 												  ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
@@ -359,9 +357,10 @@ keep_plan(const SidecarTable *table, SidecarStatement statement, SidecarRule rul
 	plan->context = context;
 	plan->sidecar = RelationGetRelid(table->rel);
 	plan->function = columns->function;
-	plan->statement = statement;
-	plan->rule = rule;
-	plan->given = bms_copy(given);
+	plan->statement = request->statement;
+	plan->rule = request->rule;
+	plan->given = bms_copy(request->given);
+	plan->cleared = bms_copy(request->cleared);
 	plan->sql = pstrdup(sql);
 	plan->changes = sidecar_changes();
 	for (int i = 0; i < columns->n; i++)
@@ -426,7 +425,8 @@ sidecar_chunk_desc(const SidecarColumns *columns)
 }
 
 /*
- * Writes rows, whose keys differ, by the statements for that, and tells in each
+ * Writes rows, whose keys differ and which clear the same columns, by the
+ * statements for that, and tells in each
  * what became of it: PENDING if it was left alone.  Rows that are in key order
  * are locked in key order.  Whatever fails is raised.
  *
@@ -459,13 +459,11 @@ static bool
 write_chunk(const SidecarStore *store, SidecarStatement statement, SidecarRule rule,
 			SidecarRow **rows, int nrows)
 {
+	const SidecarRequest request = {statement, rule, &store->columns, all_given(rows, nrows), rows[0]->cleared};
 	Tuplestorestate *chunk = make_chunk(store, rows, nrows);
 	bool		matched;
 
-	run_chunk(store,
-			  sidecar_deparse_chunk(store->table, statement, rule, &store->columns,
-									all_given(rows, nrows)),
-			  SPI_OK_INSERT_RETURNING, chunk, nrows);
+	run_chunk(store, sidecar_deparse_chunk(store->table, &request), SPI_OK_INSERT_RETURNING, chunk, nrows);
 	/* before the rows go, which the keys are compared with */
 	matched = match_written(store->table, rows, nrows);
 	SPI_freetuptable(SPI_tuptable);
@@ -544,6 +542,7 @@ Bitmapset  *
 sidecar_look_up_rows(const SidecarStore *store, SidecarRule rule,
 					 SidecarRow **rows, int nrows, bool written)
 {
+	const SidecarRequest request = {SIDECAR_COMPARE, rule, &store->columns, all_given(rows, nrows), rows[0]->cleared};
 	Tuplestorestate *chunk = make_chunk(store, rows, nrows);
 	Bitmapset  *orphans = NULL;
 
@@ -551,8 +550,7 @@ sidecar_look_up_rows(const SidecarStore *store, SidecarRule rule,
 	bool		now_is_news = !written && rule != SIDECAR_FILL;
 
 	run_chunk(store,
-			  sidecar_deparse_look_up(store->table, &store->columns, all_given(rows, nrows),
-									  written, now_is_news, store->look_for_masters),
+			  sidecar_deparse_look_up(store->table, &request, written, now_is_news, store->look_for_masters),
 			  SPI_OK_SELECT, chunk, nrows);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{

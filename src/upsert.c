@@ -9,14 +9,13 @@
  */
 #include "postgres.h"
 
-#include <ctype.h>
-
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "funcapi.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
@@ -35,6 +34,7 @@ typedef struct UpsertFunction
 } UpsertFunction;
 
 static Datum upsert_arguments(FunctionCallInfo fcinfo, const char *label);
+static void clear_columns(const SidecarColumns *columns, SidecarRow *row, ArrayType *names);
 static bool is_blank_text(const SidecarColumn *column, Datum value);
 static const SidecarColumns *get_columns(FunctionCallInfo fcinfo, const SidecarTable *table);
 static UpsertFunction *learn_function(FunctionCallInfo fcinfo, const SidecarTable *table);
@@ -45,19 +45,21 @@ PG_FUNCTION_INFO_V1(sidecar_upsert_company);
 PG_FUNCTION_INFO_V1(sidecar_upsert_person);
 
 /*
- * sidecar_upsert_company(company_unique_id, <columns>, on_conflict) RETURNS text
+ * sidecar_upsert_company(company_unique_id, <columns>, on_conflict, clear) RETURNS text
  *
  * Stores the record that the arguments are, and tells in one word what became
  * of it: inserted, updated, unchanged (the stored row says all that is given
  * already; no new row version) or skipped (the rule kept the stored row).
  *
- * A NULL argument is a value not given: a stored value stays, a new row has
- * the column's default.  Exceptions are last_enriched_at, which becomes now(),
- * and on_conflict, overwrite.
+ * A NULL argument is a value not given, and so is a blank text: a stored value
+ * stays, a new row has the column's default.  Exceptions are last_enriched_at,
+ * which becomes now(), and on_conflict, overwrite.  clear names columns, none of
+ * which is given, that become NULL; "fill" clears nothing that is stored.
  *
  * Errors: key NULL (22004), a value longer than its column (22001), a
- * confidence_score outside 0 to 100 (22003), an infinite last_enriched_at
- * (22008), an unknown on_conflict (22023), no such master (23503), no foreign
+ * confidence_score outside 0 to 100 (22003), a last_enriched_at that is infinite
+ * or more than a day ahead (22008), an unknown on_conflict, a column that cannot
+ * be cleared (22023), no such master (23503), no foreign
  * key yet (55000), table or column missing (42P01, 42703), and whatever the
  * table's own constraints, triggers and privileges raise.
  */
@@ -68,7 +70,7 @@ sidecar_upsert_company(PG_FUNCTION_ARGS)
 }
 
 /*
- * sidecar_upsert_person(person_unique_id, <columns>, on_conflict) RETURNS text
+ * sidecar_upsert_person(person_unique_id, <columns>, on_conflict, clear) RETURNS text
  *
  * The contract is that of sidecar_upsert_company().
  */
@@ -79,7 +81,7 @@ sidecar_upsert_person(PG_FUNCTION_ARGS)
 }
 
 /*
- * The single-record functions: the last argument is on_conflict.
+ * The single-record functions: the last arguments are on_conflict and clear.
  */
 static Datum
 upsert_arguments(FunctionCallInfo fcinfo, const char *label)
@@ -110,6 +112,8 @@ upsert_arguments(FunctionCallInfo fcinfo, const char *label)
 		if (!row.nulls[i])
 			row.given = bms_add_member(row.given, i);
 	}
+	if (!PG_ARGISNULL(columns->n + 1))
+		clear_columns(columns, &row, PG_GETARG_ARRAYTYPE_P(columns->n + 1));
 	/* before a statement that would say it without the column's name */
 	sidecar_check_row(columns, &row);
 	sidecar_set_time(columns, &row, GetCurrentTransactionStartTimestamp());
@@ -118,6 +122,34 @@ upsert_arguments(FunctionCallInfo fcinfo, const char *label)
 	PG_RETURN_TEXT_P(cstring_to_text(sidecar_outcome_name(outcome)));
 }
 
+/*
+ * Notes which columns the array of names clears.  Errors: one is NULL (22004),
+ * and those of sidecar_clear_column().
+ */
+static void
+clear_columns(const SidecarColumns *columns, SidecarRow *row, ArrayType *names)
+{
+	Datum	   *values;
+	bool	   *nulls;
+	int			n;
+
+	deconstruct_array(names, TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls, &n);
+	for (int i = 0; i < n; i++)
+	{
+		text	   *name;
+
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("clear must not have NULL elements")));
+		name = DatumGetTextPP(values[i]);
+		(void) sidecar_clear_column(columns, row, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
+	}
+}
+
+/*
+ * The same in every way in.
+ */
 static bool
 is_blank_text(const SidecarColumn *column, Datum value)
 {
@@ -126,12 +158,7 @@ is_blank_text(const SidecarColumn *column, Datum value)
 	if (column->given_type != TEXTOID)
 		return false;
 	string = DatumGetTextPP(value);
-	for (int i = 0; i < VARSIZE_ANY_EXHDR(string); i++)
-	{
-		if (!isspace((unsigned char) VARDATA_ANY(string)[i]))
-			return false;
-	}
-	return true;
+	return sidecar_is_blank(VARDATA_ANY(string), VARSIZE_ANY_EXHDR(string));
 }
 
 /*
@@ -158,7 +185,8 @@ get_columns(FunctionCallInfo fcinfo, const SidecarTable *table)
 
 /*
  * Learns what a function's arguments are like as columns: the key is the first,
- * last_enriched_at among the others, and on_conflict, which is none, the last.
+ * last_enriched_at among the others; the last ones, on_conflict and clear, are
+ * none.
  * Errors: the function is declared otherwise (42P13), the table lacks a column
  * (42703), or it is made of something else (42804).
  */
@@ -179,14 +207,15 @@ learn_function(FunctionCallInfo fcinfo, const SidecarTable *table)
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for function %u", fcinfo->flinfo->fn_oid);
 	function->columns.function = fcinfo->flinfo->fn_oid;
-	function->columns.n = get_func_arg_info(tuple, &types, &names, &modes) - 1;
+	function->columns.n = get_func_arg_info(tuple, &types, &names, &modes) - 2;
 	returns_text = ((Form_pg_proc) GETSTRUCT(tuple))->prorettype == TEXTOID &&
 		!((Form_pg_proc) GETSTRUCT(tuple))->proretset;
 	ReleaseSysCache(tuple);
 	/* what else the declaration says is compared with the table below */
 	if (!returns_text || function->columns.n < 1 || names == NULL || modes != NULL ||
-		types[function->columns.n] != TEXTOID ||
-		strcmp(names[function->columns.n], "on_conflict") != 0)
+		types[function->columns.n] != TEXTOID || types[function->columns.n + 1] != TEXTARRAYOID ||
+		strcmp(names[function->columns.n], "on_conflict") != 0 ||
+		strcmp(names[function->columns.n + 1], "clear") != 0)
 		sidecar_refuse_call(fcinfo);
 	learn_arguments(fcinfo, table, &function->columns, types, names);
 	MemoryContextSwitchTo(old);

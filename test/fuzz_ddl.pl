@@ -86,8 +86,10 @@ my $bad = q({"{ID}": "nobody{DIGIT}", "enrichment_source": "{MARK}"});
 my @write = (
 	(q(SELECT sidecar_upsert_company('{KEY}', '{DIGIT}', enrichment_source => '{MARK}', confidence_score => {SCORE}, last_enriched_at => '2026-0{DIGIT}-01', on_conflict => '{RULE}'))) x 3,
 	q(SELECT sidecar_upsert_company('{KEY}', clay_tags => '{a,b}', enrichment_payload => '{"a": 1}', enrichment_source => '{MARK}')),
+	q(SELECT sidecar_upsert_company('{KEY}', enrichment_source => '{MARK}', clear => '{ein_number,clay_segments}', on_conflict => '{RULE}')),
+	"SELECT outcome, error FROM sidecar_import_{MANY}(E'$record\n$bad\n{\"{ID}\": \"{KEY}\", \"x\": \"\\\\u0000\"}\n{\"{ID}\": \"{KEY}\", \"\$clear\": [\"enrichment_payload\"], \"unknown\": [1], \"enrichment_source\": \"{MARK}\"}', '{RULE}', 'payload')",
 	(q(SELECT sidecar_upsert_person('{KEY}', 'text', enrichment_source => '{MARK}', on_conflict => '{RULE}'))) x 2,
-	("SELECT outcome, error FROM sidecar_upsert_{MANY}('[$record, $bad, {\"{ID}\": \"{KEY}\", \"clay_tags\": 1}, $record]', '{RULE}')") x 3,
+	("SELECT outcome, error FROM sidecar_upsert_{MANY}('[$record, $bad, {\"{ID}\": \"{KEY}\", \"clay_tags\": {}, \"clay_segments\": {\"a\": 1}}, $record]', '{RULE}')") x 3,
 	"SELECT outcome FROM sidecar_upsert_{MANY}((SELECT jsonb_agg(('$record'::jsonb) || jsonb_build_object('{ID}', 'c' || i)) FROM generate_series(1, 2500) i), '{RULE}')",
 	q(INSERT INTO sidecar_company_inbox (company_unique_id, ein_number, enrichment_source) VALUES ('{KEY}', '1', '{MARK}'), ('c{DIGIT}', '2', '{MARK}')),
 	q(INSERT INTO {V} (company_unique_id, enrichment_payload) SELECT 'c' || i, jsonb_build_object('text', repeat('A', 2000)) FROM generate_series(1, 300) i),
@@ -149,7 +151,7 @@ sub make_template
 		INSERT INTO marketing.people_master SELECT 'c' || i, 'Person ' || i FROM generate_series(1, 9) i;
 		SELECT sidecar_upsert_company('c' || i, i::text, confidence_score => i, last_enriched_at => '2025-01-01', enrichment_source => 'clay') FROM generate_series(1, 5) i;
 		SELECT sidecar_upsert_person('c' || i, i::text, confidence_score => i, enrichment_source => 'clay') FROM generate_series(1, 5) i;
-		SELECT sidecar_upsert_companies('[{"company_unique_id": "nobody"}, {"company_unique_id": "c1", "clay_tags": 1}]');
+		SELECT sidecar_upsert_companies('[{"company_unique_id": "nobody"}, {"company_unique_id": "c1", "clay_tags": {"a": 1}}]');
 		CREATE DOMAIN fuzz.a_text AS text; CREATE DOMAIN fuzz.a_number AS numeric; CREATE DOMAIN fuzz.a_time AS timestamp;
 		CREATE DOMAIN fuzz.some_text AS text[]; CREATE DOMAIN fuzz.a_document AS jsonb;
 		CREATE TYPE fuzz.color AS ENUM ('red', '50'); CREATE TYPE fuzz.pair AS (a int, b text); CREATE DOMAIN fuzz.a_pair AS fuzz.pair;

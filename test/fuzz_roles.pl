@@ -296,7 +296,7 @@ sub check
 my @rows = (
 	[ qr/^coverage/, qr/^sidecar_(coverage|sources|field_coverage|summary|status)$/ ],
 	[ qr/^stale/, qr/^sidecar_(stale|low_confidence|missing)_(companies|people)$/ ],
-	[ qr/^upsert/, qr/^sidecar_upsert_(company|person|companies|people)$/, map { "INSERT INTO ext.sidecar_$_" } q(company_inbox (company_unique_id) VALUES ('c1')), q(people_inbox (person_unique_id) VALUES ('p1')) ],
+	[ qr/^upsert/, qr/^sidecar_(upsert_(company|person)|(upsert|import)_(companies|people))$/, map { "INSERT INTO ext.sidecar_$_" } q(company_inbox (company_unique_id) VALUES ('c1')), q(people_inbox (person_unique_id) VALUES ('p1')) ],
 	[ qr/^how many/, qr/^$/, 'SELECT count(entity) FROM marketing.sidecar_rejects', 'SELECT entity, count(*) FROM marketing.sidecar_rejects GROUP BY entity' ],
 	[ qr/^the parked/, qr/^sidecar_retry_rejects$/, 'SELECT record FROM marketing.sidecar_rejects', 'SELECT * FROM marketing.sidecar_rejects', 'DELETE FROM marketing.sidecar_rejects WHERE reject_id > 0' ],
 	[ qr/^deleting/, qr/^(update_\w+_updated_at|sidecar_fdw_\w+)$/,
@@ -372,12 +372,13 @@ sub test_table
 # ---------------------------------------------------------------------------
 
 my %values = (
-	text => [ qw(c1 c2 p1 nobody company people overwrite newest fill most_confident), 'ALTER ROLE fuzz_stranger SUPERUSER', "'; DROP TABLE public.victim; --", '{sidecar}', 'CREATE TABLE marketing.mine ()', 'SELECT count(*) FROM public.victim', 'x' x 60, '' ],
+	text => [ qw(c1 c2 p1 nobody company people overwrite newest fill most_confident payload ignore), '{"company_unique_id": "c1", "$clear": ["ein_number"]}', 'ALTER ROLE fuzz_stranger SUPERUSER', "'; DROP TABLE public.victim; --", '{sidecar}', 'CREATE TABLE marketing.mine ()', 'SELECT count(*) FROM public.victim', 'x' x 60, '' ],
 	jsonb => [ '[]', '{}', 'null', '{"company_unique_id": "c1", "ein_number": "1"}', '[{"company_unique_id": "c2"}, {"company_unique_id": "nobody"}]', '{"person_unique_id": "p1", "clay_segments": ["a"]}', '[1]', '{"company_unique_id": {"a": 1}}' ],
-	_text => [ '{}', '{a,b}', '{NULL}' ],
+	_text => [ '{}', '{a,b}', '{NULL}', '{ein_number,enrichment_payload}' ],
 	timestamptz => [ '2026-01-01', 'infinity', '-infinity', '0044-03-15 BC', 'now' ],
 	interval => [ '90 days', '-1 day', '178000000 years', '0' ],
 	numeric => [ qw(0 70 100 -1 1e10 NaN) ],
+	float8 => [ qw(0 70 100 -1 1e300 NaN Infinity) ],
 	int8 => [ qw(0 1 5 -1 9223372036854775807) ],
 	int4 => [ qw(0 1 -1) ],
 	int2 => [ qw(0 1 -1) ],
