@@ -33,7 +33,20 @@ SET timezone = 'Asia/Kolkata';
 EXECUTE typed (ARRAY['a b', 'c,"d'], '{"t": 1}', '2026-05-06 12:00Z', 70.126);
 RESET datestyle;
 SET timezone = 'UTC';
-SELECT id, tags, payload, last_enriched_at, score FROM c WHERE id = 'c4';
+SELECT id, tags, payload, score FROM c WHERE id = 'c4';
+-- times are what they were whatever their style, in the hour that comes twice, too
+BEGIN;
+ALTER TABLE marketing.people_sidecar ALTER last_enriched_at TYPE timestamptz;
+CREATE FUNCTION comes_back(zone text, style text, at timestamptz) RETURNS timestamptz LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM set_config('timezone', zone, true), set_config('datestyle', style, true);
+    INSERT INTO sidecar_people_inbox (person_unique_id, last_enriched_at) VALUES ('p1', at);
+    RETURN (SELECT last_enriched_at FROM marketing.people_sidecar WHERE person_unique_id = 'p1');
+END $$;
+SELECT count(*), count(*) FILTER (WHERE comes_back(zone, style, at) <> at) AS differ
+FROM unnest('{Asia/Kolkata,America/New_York,Asia/Shanghai,Europe/London,America/St_Johns}'::text[]) zone, unnest('{"SQL, DMY","SQL, MDY",German,Postgres,ISO}'::text[]) style,
+    unnest('{2025-11-02 05:30Z,2025-11-02 06:30Z,2026-05-06 12:00:00.25Z,2026-10-25 00:30Z,2026-10-25 01:30Z}'::timestamptz[]) at;
+ROLLBACK;
 
 -- a bad row costs the others nothing: it is parked, with the line of a file
 INSERT INTO sidecar_company_inbox (company_unique_id, ein_number, confidence_score) VALUES ('c5', 'stays', 5), ('nobody', 'x', 5), (NULL, 'y', 5),

@@ -18,6 +18,7 @@
 #include "catalog/pg_type.h"
 #include "common/jsonapi.h"
 #include "mb/pg_wchar.h"
+#include "pgtime.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -39,6 +40,7 @@ static const JsonbValue *read_list_text(char *text, const JsonbValue *value);
 static const JsonbValue *read_array(char *list, const JsonbValue *value);
 static const JsonbValue *read_document(const JsonbValue *value, bool from_text);
 static const JsonbValue *read_time(const JsonbValue *value);
+static const JsonbValue *read_zone(char *text, const JsonbValue *value);
 static const JsonbValue *read_score(const JsonbValue *value);
 static bool is_blank(const JsonbValue *value);
 static bool is_empty(const JsonbValue *value);
@@ -253,11 +255,36 @@ read_time(const JsonbValue *value)
 	else if (value->type == jbvString && looks_like_epoch(trimmed(value)))
 		seconds = strtod(trimmed(value), NULL);
 	else
-		return value;
+		return value->type == jbvString ? read_zone(trimmed(value), value) : value;
 	if (fabs(seconds) >= FIRST_MILLISECONDS)
 		seconds /= 1000;
 	return string_value(pstrdup(timestamptz_to_str(DatumGetTimestampTz(
 		DirectFunctionCall1(float8_timestamptz, Float8GetDatum(seconds))))));
+}
+
+/*
+ * A time whose zone is an abbreviation that the session's zone has, which is what
+ * that writes if DateStyle is not ISO.  Until PostgreSQL 18 another zone's comes
+ * first: IST would be Israel's in India.
+ */
+static const JsonbValue *
+read_zone(char *text, const JsonbValue *value)
+{
+	char	   *zone = strrchr(text, ' ');
+	pg_time_t	time = 0;
+	long		offset;
+	int			is_dst;
+
+	if (zone == NULL || !pg_interpret_timezone_abbrev(zone + 1, &time, &offset, &is_dst, session_timezone))
+		return value;
+	*zone = '\0';
+	/* what it means is a matter of the time */
+	time = timestamptz_to_time_t(DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(text),
+																		 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1))));
+	(void) pg_interpret_timezone_abbrev(zone + 1, &time, &offset, &is_dst, session_timezone);
+	return string_value(psprintf("%s %c%02ld:%02ld:%02ld", text, offset < 0 ? '-' : '+',
+								 labs(offset) / SECS_PER_HOUR, labs(offset) / SECS_PER_MINUTE % MINS_PER_HOUR,
+								 labs(offset) % SECS_PER_MINUTE));
 }
 
 static const JsonbValue *

@@ -12,6 +12,7 @@ use Test::More;
 
 my $primary = new_node('primary', allows_streaming => 'logical');
 populate($primary, 'enriched', 'with_pkey');
+$primary->safe_psql('enriched', 'SELECT sidecar_install()');
 
 # physical
 $primary->backup('copy');
