@@ -288,7 +288,11 @@ put_payload(Converter *converter, Record *record, JsonbValue **fields, JsonbValu
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s is not an object, which could take the unknown keys", SIDECAR_COL_PAYLOAD)));
 	whole = palloc(sizeof(JsonbValue));
-	/* of a key that both have, the payload's own is what somebody has put there */
+
+	/*
+	 * of a key that both have, the payload's own is what somebody has put
+	 * there
+	 */
 	JsonbToJsonbValue(given == NULL ? JsonbValueToJsonb(rest) :
 					  DatumGetJsonbP(DirectFunctionCall2(jsonb_concat,
 														 JsonbPGetDatum(JsonbValueToJsonb(rest)),

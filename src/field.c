@@ -160,14 +160,14 @@ read_list_text(char *text, const JsonbValue *value)
 		return read_array(text, value);
 	if (text[0] == '[')
 	{
-		/* a word in brackets is nobody's, nor is half of one */
 		result = parse_json(text);
-		if (result == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-					 errmsg("malformed list: \"%s\"", text),
-					 errdetail("A list is a JSON array, {a,b}, or words with commas between them.")));
-		return read_list(result);
+		if (result != NULL)
+			return read_list(result);
+		/* a word in brackets is nobody's, nor is half of one */
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+				 errmsg("malformed list: \"%s\"", text),
+				 errdetail("A list is a JSON array, {a,b}, or words with commas between them.")));
 	}
 
 	(void) pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
@@ -259,7 +259,7 @@ read_time(const JsonbValue *value)
 	if (fabs(seconds) >= FIRST_MILLISECONDS)
 		seconds /= 1000;
 	return string_value(pstrdup(timestamptz_to_str(DatumGetTimestampTz(
-		DirectFunctionCall1(float8_timestamptz, Float8GetDatum(seconds))))));
+																	   DirectFunctionCall1(float8_timestamptz, Float8GetDatum(seconds))))));
 }
 
 /*
@@ -296,10 +296,12 @@ read_score(const JsonbValue *value)
 	if (value->type != jbvString)
 		return value;
 	text = trimmed(value);
+
 	length = strlen(text);
 	if (text[length - 1] != '%')
 		return value;
-	text[length - 1] = '\0';
+	text[		length - 1] = '\0';
+
 	return string_value(text);
 }
 
@@ -328,9 +330,10 @@ trimmed(const JsonbValue *value)
 	size_t		length = strlen(text);
 
 	while (length > 0 && isspace((unsigned char) text[length - 1]))
-		text[--length] = '\0';
+		text[	  --length] = '\0';
+
 	while (isspace((unsigned char) *text))
-		text++;
+		text	  ++;
 	return text;
 }
 
@@ -341,9 +344,11 @@ looks_like_epoch(const char *text)
 
 	if (digits < LEAST_EPOCH_DIGITS)
 		return false;
-	text += digits;
+	text	  +=digits;
+
 	if (*text == '.')
-		text += 1 + strspn(text + 1, "0123456789");
+		text	  +=1 + strspn(text +1, "0123456789");
+
 	return *text == '\0';
 }
 
@@ -373,6 +378,7 @@ string_value(char *text)
 
 	value->type = jbvString;
 	value->val.string.val = text;
+
 	value->val.string.len = (int) strlen(text);
 	return value;
 }

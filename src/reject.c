@@ -234,7 +234,8 @@ static void
 put_text(Parked *parked, ParkedColumn column, int n, const char *text)
 {
 	parked->nulls[column][n] = text == NULL;
-	if (text != NULL)
+
+	if (text !=NULL)
 		parked->values[column][n] = CStringGetTextDatum(text);
 }
 

@@ -34,7 +34,7 @@ typedef struct UpsertFunction
 } UpsertFunction;
 
 static Datum upsert_arguments(FunctionCallInfo fcinfo, const char *label);
-static void clear_columns(const SidecarColumns *columns, SidecarRow *row, ArrayType *names);
+static void clear_columns(const SidecarColumns *columns, SidecarRow *row, ArrayType * names);
 static bool is_blank_text(const SidecarColumn *column, Datum value);
 static const SidecarColumns *get_columns(FunctionCallInfo fcinfo, const SidecarTable *table);
 static UpsertFunction *learn_function(FunctionCallInfo fcinfo, const SidecarTable *table);
@@ -127,7 +127,7 @@ upsert_arguments(FunctionCallInfo fcinfo, const char *label)
  * and those of sidecar_clear_column().
  */
 static void
-clear_columns(const SidecarColumns *columns, SidecarRow *row, ArrayType *names)
+clear_columns(const SidecarColumns *columns, SidecarRow *row, ArrayType * names)
 {
 	Datum	   *values;
 	bool	   *nulls;
