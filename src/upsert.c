@@ -97,7 +97,7 @@ upsert_arguments(FunctionCallInfo fcinfo, const char *label)
 	/* a clear error instead of a row that nobody refers to */
 	sidecar_require_master(table);
 	columns = get_columns(fcinfo, table);
-	rule = sidecar_rule(PG_ARGISNULL(columns->n) ? NULL : PG_GETARG_TEXT_PP(columns->n));
+	rule = sidecar_choose(&sidecar_on_conflict, PG_ARGISNULL(columns->n) ? NULL : PG_GETARG_TEXT_PP(columns->n));
 	row.values = palloc(sizeof(Datum) * columns->n);
 	row.nulls = palloc(sizeof(bool) * columns->n);
 	for (int i = 0; i < columns->n; i++)
