@@ -106,7 +106,7 @@ SELECT sidecar_upsert_company('c4', '8', last_enriched_at => '2026-01-03', on_co
 SELECT sidecar_upsert_company('c4', '8', last_enriched_at => '2026-01-03', confidence_score => 0, on_conflict => 'most_confident');
 SELECT * FROM c;
 
--- fill: only what is NULL; source, score and time move only then
+-- fill: only what is NULL, source, score and time like the others
 SELECT sidecar_upsert_company('c4', '9', on_conflict => 'fill');
 SELECT sidecar_upsert_company('c4', '8', on_conflict => 'fill');
 SELECT sidecar_upsert_company('c4', '8', enrichment_source => 'apify', on_conflict => 'fill');

@@ -33,6 +33,7 @@
 #include "utils/memutils.h"
 #include "utils/numeric.h"
 #include "utils/rel.h"
+#include "utils/rls.h"
 
 #include "batch.h"
 
@@ -58,6 +59,9 @@ static void reject_orphan(Batch *batch, Record *record);
 static void write_records(Batch *batch, Record **records, int nrecords);
 static bool write_together(Batch *batch, Record **records, int nrecords);
 static bool try_to_write(Batch *batch, Record **records, int nrecords, SidecarRow **rows);
+static bool may_be_of_insert(const ErrorData *failure);
+static bool try_to_update(Batch *batch, Record *record);
+static void refuse_record(Batch *batch, Record *record, ErrorData *failure);
 static void tell_rest(Batch *batch, Record **records, int nrecords, SidecarRow **rows);
 
 PG_FUNCTION_INFO_V1(sidecar_upsert_companies);
@@ -266,6 +270,7 @@ sidecar_begin_batch(const SidecarEntity *entity, MemoryContext answers)
 	/* open to the end: what user code runs on the way cannot alter them */
 	store->table = sidecar_open(entity, RowExclusiveLock, true);
 	sidecar_require_master(store->table);
+	batch->policies = check_enable_rls(RelationGetRelid(store->table->rel), InvalidOid, true) == RLS_ENABLED;
 	describe_columns(batch, entity);
 	store->desc = sidecar_chunk_desc(&store->columns);
 	store->look_for_masters = sidecar_may_look_up(store->table);
@@ -763,6 +768,7 @@ try_to_write(Batch *batch, Record **records, int nrecords, SidecarRow **rows)
 	ResourceOwner owner = CurrentResourceOwner;
 	MemoryContext attempt;		/* of what a failure leaves behind: a chunk of
 								 * bad records has two for each */
+	ErrorData  *volatile failure = NULL;
 	volatile bool written = false;
 
 	attempt = AllocSetContextCreate(context, "sidecar attempt", ALLOCSET_DEFAULT_SIZES);
@@ -779,20 +785,76 @@ try_to_write(Batch *batch, Record **records, int nrecords, SidecarRow **rows)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *edata = sidecar_roll_back(context, owner);
-
+		failure = sidecar_roll_back(attempt, owner, batch->policies);
 		/* SPI's list of relations outlives the sub-transaction */
 		(void) SPI_unregister_relation(SIDECAR_CHUNK_NAME);
-		/* of several it is not known which */
-		written = nrecords == 1;
-		if (written)
-			sidecar_reject(batch->answers, records[0], edata, NULL);
+	}
+	PG_END_TRY();
+	CurrentResourceOwner = owner;
+	/* of several it is not known which */
+	if (failure != NULL && nrecords == 1)
+	{
+		MemoryContextSwitchTo(attempt);
+		if (!may_be_of_insert(failure) || !try_to_update(batch, records[0]))
+			refuse_record(batch, records[0], failure);
+		written = true;
+	}
+	MemoryContextSwitchTo(context);
+	MemoryContextDelete(attempt);
+	return written;
+}
+
+/*
+ * True of errors that an INSERT may raise where an UPDATE of the stored row
+ * would not: before it looks for that it checks the row as a new one.
+ */
+static bool
+may_be_of_insert(const ErrorData *failure)
+{
+	return failure->sqlerrcode == ERRCODE_NOT_NULL_VIOLATION ||
+		failure->sqlerrcode == ERRCODE_CHECK_VIOLATION ||
+		failure->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE;
+}
+
+/*
+ * Updates the stored row of a record that has refused to be inserted, if there
+ * is one; false: there is none, or it refuses as well.
+ */
+static bool
+try_to_update(Batch *batch, Record *record)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool updated = false;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		updated = sidecar_update_row(&batch->store, record->rule, &record->row);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		FreeErrorData(sidecar_roll_back(context, owner, batch->policies));
+		updated = false;
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
-	MemoryContextDelete(attempt);
-	return written;
+	return updated;
+}
+
+/*
+ * Rejects a record that cannot be written; what a policy refuses is no record's
+ * fault.
+ */
+static void
+refuse_record(Batch *batch, Record *record, ErrorData *failure)
+{
+	if (failure->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE)
+		ReThrowError(failure);
+	sidecar_reject(batch->answers, record, failure, NULL);
 }
 
 /*

@@ -70,6 +70,7 @@ typedef struct Batch
 	SidecarStore store;
 	Converter	converter;
 	Bitmapset  *defaulted;		/* which of the columns have a default */
+	bool		policies;		/* a write may be refused for its record */
 	bool		merging;		/* records of one key may become one */
 	MemoryContext answers;		/* of what is wrong with records: the caller's */
 	MemoryContext chunk;		/* of what is made of a chunk */
@@ -104,7 +105,7 @@ extern void sidecar_parse_texts(Record *records, int nrecords);
 /* in reject.c */
 extern void sidecar_try_each(MemoryContext errors, Record **records, int nrecords, RecordWork work,
 							 RecordBlame blame, void *arg);
-extern ErrorData *sidecar_roll_back(MemoryContext context, ResourceOwner owner);
+extern ErrorData *sidecar_roll_back(MemoryContext context, ResourceOwner owner, bool policies);
 extern void sidecar_reject(MemoryContext context, Record *record, ErrorData *edata, const char *field);
 extern void sidecar_park(Record *records, int nrecords);
 extern Datum sidecar_make_array(Datum *values, bool *nulls, int n, Oid type);

@@ -18,6 +18,7 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/sysattr.h"
 #include "access/table.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_constraint.h"
@@ -29,7 +30,9 @@
 #include "commands/extension.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
+#include "nodes/readfuncs.h"
 #include "nodes/value.h"
+#include "optimizer/optimizer.h"
 #include "parser/parse_func.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -106,6 +109,7 @@ static List *trusted_tables(List *tables, Oid function, Oid *distrusted);
 static bool is_shard(Oid relid);
 static SidecarError *misfit(Relation rel, const SidecarEntity *entity);
 static void bind_sidecar(SidecarBinding *binding, Relation rel, Oid function);
+static bool has_checks(Relation rel);
 static void bind_master(SidecarBinding *binding, Relation rel);
 static void look_at_master(SidecarBinding *binding);
 static void notice_triggers(void);
@@ -850,6 +854,38 @@ bind_sidecar(SidecarBinding *binding, Relation rel, Oid function)
 			binding->trigger_enabled = trigger->tgenabled == TRIGGER_FIRES_ON_ORIGIN ||
 				trigger->tgenabled == TRIGGER_FIRES_ALWAYS;
 	}
+	for (int i = 0; i < RelationGetDescr(rel)->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), i);
+
+		/* a domain may refuse NULL, too */
+		if (!att->attisdropped && !att->atthasdef && att->attidentity == '\0' &&
+			(att->attnotnull || get_typtype(att->atttypid) == TYPTYPE_DOMAIN))
+			binding->demanded = bms_add_member(binding->demanded, att->attnum);
+	}
+	binding->has_checks = has_checks(rel);
+}
+
+/*
+ * True of a table with checks of the user's: on other columns than the score,
+ * which alone ours is on.
+ */
+static bool
+has_checks(Relation rel)
+{
+	AttrNumber	score = get_attnum(RelationGetRelid(rel), SIDECAR_COL_SCORE);
+	TupleConstr *constr = RelationGetDescr(rel)->constr;
+
+	for (int i = 0; constr != NULL && i < constr->num_check; i++)
+	{
+		Bitmapset  *columns = NULL;
+
+		pull_varattnos(stringToNode(constr->check[i].ccbin), 1, &columns);
+		columns = bms_del_member(columns, score - FirstLowInvalidHeapAttributeNumber);
+		if (!bms_is_empty(columns))
+			return true;
+	}
+	return false;
 }
 
 /*

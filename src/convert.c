@@ -424,7 +424,7 @@ can_populate(Converter *converter, Record *record, const Jsonb *fields)
 	}
 	PG_CATCH();
 	{
-		FreeErrorData(sidecar_roll_back(context, owner));
+		FreeErrorData(sidecar_roll_back(context, owner, false));
 		can = false;
 		prepare_populate(converter);
 	}

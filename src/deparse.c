@@ -47,13 +47,13 @@
 static const char *master_key(const SidecarTable *table);
 static void append_chunk(StringInfo sql, const SidecarColumns *columns);
 static char *deparse_write(const SidecarTable *table, const SidecarRequest *request, const char *source);
+static char *deparse_update(const SidecarTable *table, const SidecarRequest *request, char **values);
 static void append_assignments(StringInfo sql, const SidecarRequest *request);
 static void append_condition(StringInfo sql, const SidecarRequest *request);
 static void append_rule(StringInfo sql, const SidecarRequest *request);
 static void append_names(StringInfo sql, const char *prefix, const SidecarRequest *request, int start);
 static char *survivor(const SidecarRequest *request, int c);
 static char *same(const SidecarRequest *request, char **values);
-static bool is_provenance(const SidecarColumn *column);
 
 /*
  * A statement on one row: each column that is given is the parameter of its
@@ -80,6 +80,11 @@ sidecar_deparse_row(const SidecarTable *table, const SidecarRequest *request)
 						"AND NOT EXISTS (SELECT FROM %s m WHERE m.%s" EQ "$1)",
 						sidecar_relation_sql(RelationGetRelid(table->rel)), columns->columns[0]->name_sql,
 						sidecar_relation_sql(table->binding->master), master_key(table));
+	if (request->statement == SIDECAR_LOCK)
+		return psprintf("SELECT FROM %s s WHERE s.%s" EQ "$1 FOR NO KEY UPDATE",
+						sidecar_relation_sql(RelationGetRelid(table->rel)), columns->columns[0]->name_sql);
+	if (request->statement == SIDECAR_UPDATE)
+		return deparse_update(table, request, values);
 	/* equality on the key, by which Citus finds the one shard to ask */
 	if (request->statement == SIDECAR_COMPARE)
 		return psprintf("SELECT FROM %s s WHERE s.%s" EQ "$1 AND %s",
@@ -232,6 +237,45 @@ deparse_write(const SidecarTable *table, const SidecarRequest *request, const ch
 	return sql.data;
 }
 
+/*
+ * The statement that changes a stored row as the other would:
+ *
+ *		UPDATE marketing.company_sidecar AS s SET <as above>
+ *		FROM (SELECT CAST($1 AS varchar(50)) AS company_unique_id, ...) AS excluded
+ *		WHERE s.company_unique_id = $1 AND <what the rule asks>
+ *		AND NOT record_image_eq(ROW(<what would survive>), ROW(<what is stored>))
+ *		RETURNING false, s.company_unique_id, s.tableoid
+ */
+static char *
+deparse_update(const SidecarTable *table, const SidecarRequest *request, char **values)
+{
+	const char *key = request->columns->columns[0]->name_sql;
+	const char *comma = "";
+	StringInfoData sql;
+	int			c = -1;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "UPDATE %s AS s SET ", sidecar_relation_sql(RelationGetRelid(table->rel)));
+	append_assignments(&sql, request);
+	appendStringInfoString(&sql, " FROM (SELECT ");
+	while ((c = bms_next_member(request->given, c)) >= 0)
+	{
+		/* as the column has it: a score is rounded before it is compared */
+		appendStringInfo(&sql, "%sCAST(%s AS %s) AS %s", comma, values[c],
+						 request->columns->columns[c]->type_sql, request->columns->columns[c]->name_sql);
+		comma = ", ";
+	}
+	appendStringInfo(&sql, ") AS excluded WHERE s.%s" EQ "$1 AND ", key);
+	append_rule(&sql, request);
+	/* "fill" has something to fill, then */
+	if (request->rule == SIDECAR_FILL)
+		appendStringInfoString(&sql, "true");
+	else
+		appendStringInfo(&sql, "NOT %s", same(request, values));
+	appendStringInfo(&sql, " RETURNING false, s.%s, s.tableoid", key);
+	return sql.data;
+}
+
 static void
 append_assignments(StringInfo sql, const SidecarRequest *request)
 {
@@ -298,11 +342,10 @@ append_rule(StringInfo sql, const SidecarRequest *request)
 			continue;
 		if (strcmp(column->name, SIDECAR_COL_SCORE) == 0)
 			scored = true;
-		if (!is_provenance(column))
-			/* a row of NULLs is a value; IS NULL says that it is none */
-			appendStringInfo(&fillable, "%ss.%s IS NOT DISTINCT FROM NULL "
-							 "AND EXCLUDED.%s IS DISTINCT FROM NULL",
-							 fillable.len > 0 ? " OR " : "", column->name_sql, column->name_sql);
+		/* a row of NULLs is a value; IS NULL says that it is none */
+		appendStringInfo(&fillable, "%ss.%s IS NOT DISTINCT FROM NULL "
+						 "AND EXCLUDED.%s IS DISTINCT FROM NULL",
+						 fillable.len > 0 ? " OR " : "", column->name_sql, column->name_sql);
 	}
 	switch (request->rule)
 	{
@@ -321,7 +364,6 @@ append_rule(StringInfo sql, const SidecarRequest *request)
 								   "s." SIDECAR_COL_SCORE " IS NULL AND ");
 			break;
 		case SIDECAR_FILL:
-			/* if nothing is filled, source, score and time stay as well */
 			appendStringInfo(sql, "(%s) AND ", fillable.len > 0 ? fillable.data : "false");
 			break;
 	}
@@ -359,7 +401,7 @@ survivor(const SidecarRequest *request, int c)
 	/* all columns of the statement are given, and no trigger takes one away */
 	if (cleared || request->statement == SIDECAR_IF_OTHER_TIME)
 		return psprintf("EXCLUDED.%s", name);
-	if (request->rule == SIDECAR_FILL && !is_provenance(column))
+	if (request->rule == SIDECAR_FILL)
 		return psprintf("COALESCE(s.%s, EXCLUDED.%s)", name, name);
 	return psprintf("COALESCE(EXCLUDED.%s, s.%s)", name, name);
 }
@@ -395,16 +437,4 @@ same(const SidecarRequest *request, char **values)
 		appendStringInfo(&stored, "%sCAST(s.%s AS %s)", comma, column->name_sql, column->type_sql);
 	}
 	return psprintf("pg_catalog.record_image_eq(ROW(%s), ROW(%s))", merged.data, stored.data);
-}
-
-/*
- * True of the columns that tell where the others came from: under "fill" they
- * move only with them.
- */
-static bool
-is_provenance(const SidecarColumn *column)
-{
-	return strcmp(column->name, SIDECAR_COL_SOURCE) == 0 ||
-		strcmp(column->name, SIDECAR_COL_SCORE) == 0 ||
-		strcmp(column->name, SIDECAR_COL_TIME) == 0;
 }

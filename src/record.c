@@ -89,6 +89,7 @@ sidecar_describe_column(Form_pg_attribute att)
 	int32		typmod = att->atttypmod;
 	Oid			base = getBaseTypeAndTypmod(att->atttypid, &typmod);
 
+	column->attnum = att->attnum;
 	column->name = pstrdup(NameStr(att->attname));
 	column->name_sql = quote_identifier(column->name);
 

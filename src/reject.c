@@ -57,11 +57,11 @@ static void insert_rejects(Parked *parked, int n);
 
 /*
  * In a PG_CATCH: rolls the sub-transaction back, to the memory context and the
- * resource owner from before it, and returns the error if it lies in a record;
- * raises it again if not.
+ * resource owner from before it, and returns the error if it lies in a record,
+ * or may do so because there are policies; raises it again if not.
  */
 ErrorData  *
-sidecar_roll_back(MemoryContext context, ResourceOwner owner)
+sidecar_roll_back(MemoryContext context, ResourceOwner owner, bool policies)
 {
 	ErrorData  *edata;
 
@@ -72,7 +72,8 @@ sidecar_roll_back(MemoryContext context, ResourceOwner owner)
 	RollbackAndReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
-	if (!is_about_record(edata->sqlerrcode))
+	if (!is_about_record(edata->sqlerrcode) &&
+		!(policies && edata->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE))
 		ReThrowError(edata);
 	return edata;
 }
@@ -111,7 +112,7 @@ sidecar_try_each(MemoryContext errors, Record **records, int nrecords, RecordWor
 		}
 		PG_CATCH();
 		{
-			ErrorData  *edata = sidecar_roll_back(context, owner);
+			ErrorData  *edata = sidecar_roll_back(context, owner, false);
 
 			sidecar_reject(errors, records[i], edata, blame ? blame(arg, records[i]) : NULL);
 			i++;

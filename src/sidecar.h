@@ -95,6 +95,8 @@ typedef struct SidecarBinding
 	bool		trigger_enabled;	/* outside replication */
 	bool		key_validated;	/* as pg_constraint says: no proof that every
 								 * row has its master */
+	Bitmapset  *demanded;		/* the columns that a new row has to give */
+	bool		has_checks;		/* which a new row has to pass */
 	AttrNumber	master_key;
 	AttrNumber	name;			/* the master's column that people read, or
 								 * InvalidAttrNumber */
@@ -163,6 +165,8 @@ typedef enum SidecarStatement
 								 * change the stored row */
 	SIDECAR_IF_NEW,				/* stores what is new */
 	SIDECAR_IF_OTHER_TIME,		/* overwrites, but only what has another time */
+	SIDECAR_LOCK,				/* yields the stored row, locked */
+	SIDECAR_UPDATE,				/* lets the rule change the stored row */
 	SIDECAR_COMPARE,			/* yields a row where the stored one says all
 								 * that is given */
 	SIDECAR_ORPHAN				/* yields a row where there is neither a
@@ -182,6 +186,7 @@ typedef enum SidecarForm
 /* A column of a record */
 typedef struct SidecarColumn
 {
+	AttrNumber	attnum;
 	SidecarForm form;
 	char	   *name;
 	const char *name_sql;		/* quoted */
@@ -321,6 +326,7 @@ extern SidecarOutcome sidecar_store_row(const SidecarTable *table, const Sidecar
 										SidecarRule rule, SidecarRow *row);
 extern TupleDesc sidecar_chunk_desc(const SidecarColumns *columns);
 extern bool sidecar_write_rows(const SidecarStore *store, SidecarRule rule, SidecarRow **rows, int nrows);
+extern bool sidecar_update_row(const SidecarStore *store, SidecarRule rule, SidecarRow *row);
 extern Bitmapset *sidecar_look_up_rows(const SidecarStore *store, SidecarRule rule,
 									   SidecarRow **rows, int nrows, bool written);
 

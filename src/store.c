@@ -60,6 +60,8 @@ static bool may_write(const SidecarTable *table);
 static void require_own_master(const SidecarTable *table, const SidecarColumns *columns,
 							   const SidecarRow *row);
 static bool has_insert_triggers(const SidecarTable *table);
+static bool has_demands(const SidecarTable *table, const SidecarColumns *columns, const SidecarRow *row);
+static bool is_there(const SidecarTable *table, const SidecarColumns *columns, const SidecarRow *row);
 static SidecarOutcome write_row(const SidecarTable *table, const SidecarColumns *columns,
 								SidecarRule rule, SidecarRow *row);
 static bool is_stored(const SidecarTable *table, const SidecarColumns *columns, const SidecarRow *row);
@@ -71,6 +73,8 @@ static void retire_plan(KeptPlan *plan);
 static void free_plan(KeptPlan *plan);
 static bool write_chunk(const SidecarStore *store, SidecarStatement statement, SidecarRule rule,
 						SidecarRow **rows, int nrows);
+static uint64 execute_once(const SidecarStore *store, const SidecarRequest *request, int expected,
+						   const SidecarRow *row);
 static void require_own_table(const SidecarTable *table, HeapTuple tuple, TupleDesc desc);
 static bool match_written(const SidecarTable *table, SidecarRow **rows, int nrows);
 static Tuplestorestate *make_chunk(const SidecarStore *store, SidecarRow **rows, int nrows);
@@ -210,11 +214,14 @@ write_row(const SidecarTable *table, const SidecarColumns *columns, SidecarRule 
 	 * What has another time need not be compared, and the comparison is what
 	 * makes a statement slow to start.  A trigger would be called twice.
 	 */
-	if (!sidecar_returns_xmax(table))
+	if (has_demands(table, columns, row) && is_there(table, columns, row))
+		statements[n++] = SIDECAR_UPDATE;
+	else if (!sidecar_returns_xmax(table))
 		statements[n++] = SIDECAR_IF_NEW;
 	else if (rule == SIDECAR_OVERWRITE && !has_insert_triggers(table))
 		statements[n++] = SIDECAR_IF_OTHER_TIME;
-	statements[n++] = SIDECAR_BY_RULE;
+	if (n == 0 || statements[0] != SIDECAR_UPDATE)
+		statements[n++] = SIDECAR_BY_RULE;
 
 	for (int i = 0; i < n; i++)
 	{
@@ -225,7 +232,8 @@ write_row(const SidecarTable *table, const SidecarColumns *columns, SidecarRule 
 		 * no row: the statement left the stored one alone, or a trigger
 		 * vetoed
 		 */
-		if (execute(plan, SPI_OK_INSERT_RETURNING, columns, row) == 1)
+		if (execute(plan, statements[i] == SIDECAR_UPDATE ? SPI_OK_UPDATE_RETURNING : SPI_OK_INSERT_RETURNING,
+					columns, row) == 1)
 		{
 			HeapTuple	tuple = SPI_tuptable->vals[0];
 			TupleDesc	desc = SPI_tuptable->tupdesc;
@@ -237,6 +245,35 @@ write_row(const SidecarTable *table, const SidecarColumns *columns, SidecarRule 
 		}
 	}
 	return SIDECAR_PENDING;
+}
+
+/*
+ * True of a table that may ask more of a new row than this one gives.  INSERT
+ * would ask it of a stored one as well, before it finds that it is there.
+ */
+static bool
+has_demands(const SidecarTable *table, const SidecarColumns *columns, const SidecarRow *row)
+{
+	Bitmapset  *given = NULL;
+	int			c = -1;
+
+	if (table->binding->has_checks ||
+		check_enable_rls(RelationGetRelid(table->rel), InvalidOid, true) == RLS_ENABLED)
+		return true;
+	while ((c = bms_next_member(row->given, c)) >= 0)
+		given = bms_add_member(given, columns->columns[c]->attnum);
+	return !bms_is_subset(table->binding->demanded, given);
+}
+
+/*
+ * True if there is a stored row, which is locked then.
+ */
+static bool
+is_there(const SidecarTable *table, const SidecarColumns *columns, const SidecarRow *row)
+{
+	const SidecarRequest request = {SIDECAR_LOCK, SIDECAR_OVERWRITE, columns, NULL, NULL};
+
+	return execute(get_plan(table, &request), SPI_OK_SELECT, columns, row) == 1;
 }
 
 /*
@@ -453,6 +490,52 @@ sidecar_write_rows(const SidecarStore *store, SidecarRule rule, SidecarRow **row
 	}
 	/* what was there already; a row deleted in between is called updated */
 	return nleft == 0 || write_chunk(store, SIDECAR_BY_RULE, rule, left, nleft);
+}
+
+/*
+ * Lets the rule change the stored row, which has refused to be inserted, and
+ * tells in the row what became of it; false: there is none.
+ */
+bool
+sidecar_update_row(const SidecarStore *store, SidecarRule rule, SidecarRow *row)
+{
+	const SidecarRequest lock = {SIDECAR_LOCK, rule, &store->columns, NULL, NULL};
+	const SidecarRequest update = {SIDECAR_UPDATE, rule, &store->columns, row->given, row->cleared};
+
+	if (execute_once(store, &lock, SPI_OK_SELECT, row) == 0)
+		return false;
+	if (!store->keep && execute_once(store, &update, SPI_OK_UPDATE_RETURNING, row) == 1)
+	{
+		require_own_table(store->table, SPI_tuptable->vals[0], SPI_tuptable->tupdesc);
+		row->outcome = SIDECAR_UPDATED;
+	}
+	return true;
+}
+
+/*
+ * Executes a statement on a row whose columns are those of the table, which may
+ * be others tomorrow: a plan of it is not kept.
+ */
+static uint64
+execute_once(const SidecarStore *store, const SidecarRequest *request, int expected, const SidecarRow *row)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	int			n = store->columns.n;
+	Oid		   *types = palloc(sizeof(Oid) * n);
+	char	   *nulls = palloc(n);
+	int			ret;
+
+	for (int i = 0; i < n; i++)
+	{
+		types[i] = store->columns.columns[i]->given_type;
+		nulls[i] = row->nulls[i] ? 'n' : ' ';
+	}
+	ret = SPI_execute_with_args(sidecar_deparse_row(store->table, request), n, types, row->values, nulls, false, 0);
+	/* as in run_chunk() */
+	MemoryContextSwitchTo(caller);
+	if (ret != expected)
+		elog(ERROR, "SPI_execute_with_args failed: %s", SPI_result_code_string(ret));
+	return SPI_processed;
 }
 
 static bool
