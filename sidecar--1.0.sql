@@ -85,7 +85,7 @@ AS 'MODULE_PATHNAME', 'sidecar_upsert_company'
 LANGUAGE C;
 
 COMMENT ON FUNCTION @extschema@.sidecar_upsert_company(text, text, text, text[], text[], jsonb, timestamptz, text, double precision, text, text[]) IS
-'stores what a source says of a company; NULL leaves a stored value, clear names columns that become NULL; on_conflict is overwrite (NULL), newest, most_confident or fill; answers inserted, updated, unchanged or skipped';
+'stores what a source says of a company; NULL leaves a stored value, clear names columns that become NULL; on_conflict is overwrite, newest, most_confident or fill, NULL what sidecar.on_conflict says; answers inserted, updated, unchanged or skipped';
 
 CREATE FUNCTION @extschema@.sidecar_upsert_person(
     person_unique_id text,
@@ -103,7 +103,7 @@ AS 'MODULE_PATHNAME', 'sidecar_upsert_person'
 LANGUAGE C;
 
 COMMENT ON FUNCTION @extschema@.sidecar_upsert_person(text, text, text[], jsonb, jsonb, timestamptz, text, double precision, text, text[]) IS
-'stores what a source says of a person; NULL leaves a stored value, clear names columns that become NULL; on_conflict is overwrite (NULL), newest, most_confident or fill; answers inserted, updated, unchanged or skipped';
+'stores what a source says of a person; NULL leaves a stored value, clear names columns that become NULL; on_conflict is overwrite, newest, most_confident or fill, NULL what sidecar.on_conflict says; answers inserted, updated, unchanged or skipped';
 
 
 -- ---------------------------------------------------------------------------
@@ -209,11 +209,11 @@ COMMENT ON FOREIGN TABLE @extschema@.sidecar_people_inbox IS
 'INSERT or COPY person records into it: each is stored as by sidecar_upsert_people(), a bad one is parked; it is always empty';
 
 COMMENT ON COLUMN @extschema@.sidecar_company_inbox.on_conflict IS
-'rule for a row that is stored already: overwrite (NULL), newest, most_confident or fill';
+'rule for a row that is stored already: overwrite, newest, most_confident or fill; NULL is what sidecar.on_conflict says';
 COMMENT ON COLUMN @extschema@.sidecar_company_inbox.outcome IS
 'RETURNING tells what became of the row, which is stored in its turn then; not to be given';
 COMMENT ON COLUMN @extschema@.sidecar_people_inbox.on_conflict IS
-'rule for a row that is stored already: overwrite (NULL), newest, most_confident or fill';
+'rule for a row that is stored already: overwrite, newest, most_confident or fill; NULL is what sidecar.on_conflict says';
 COMMENT ON COLUMN @extschema@.sidecar_people_inbox.outcome IS
 'RETURNING tells what became of the row, which is stored in its turn then; not to be given';
 

@@ -105,6 +105,17 @@ RESET ROLE;
 DROP OWNED BY regress_blue;
 DROP ROLE regress_blue;
 
+-- what is the rule where none is named
+SET sidecar.on_conflict = fill;
+SELECT sidecar_upsert_company('c8', 'a', last_enriched_at => '2026-01-01') AS new, sidecar_upsert_company('c8', 'b', last_enriched_at => '2026-01-02') AS filled, sidecar_upsert_company('c8', 'c', last_enriched_at => '2026-01-01', on_conflict => 'overwrite') AS named;
+SELECT outcome FROM sidecar_upsert_companies('[{"company_unique_id": "c8", "ein_number": "d"}, {"company_unique_id": "nobody"}]');
+SELECT outcome FROM sidecar_import_companies('{"company_unique_id": "c8", "ein_number": "e"}', 'newest');
+INSERT INTO sidecar_company_inbox (company_unique_id, ein_number, on_conflict) VALUES ('c8', 'f', NULL), ('c8', 'g', ' ');
+SELECT ein_number FROM marketing.company_sidecar WHERE company_unique_id = 'c8';
+SELECT unique_id, on_conflict FROM marketing.sidecar_rejects WHERE unique_id = 'nobody' ORDER BY rejected_at DESC LIMIT 1;
+SET sidecar.on_conflict = latest;
+RESET sidecar.on_conflict;
+
 DROP VIEW c;
 DROP EXTENSION sidecar CASCADE;
 DROP SCHEMA marketing CASCADE;

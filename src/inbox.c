@@ -158,7 +158,6 @@ sidecar_inbox_init(void)
 							 ", \"error\" fails at the first.",
 							 &inbox_rejects, REJECTS_PARK, rejects_options,
 							 PGC_USERSET, 0, NULL, NULL, NULL);
-	MarkGUCPrefixReserved("sidecar");
 }
 
 /*
@@ -460,6 +459,7 @@ read_row(const Inbox *inbox, TupleTableSlot *slot, Record *record)
 	record->entity = inbox->entity;
 	record->from_text = true;
 	record->time = GetCurrentTransactionStartTimestamp();
+	record->rule = sidecar_choose(&sidecar_on_conflict, NULL);
 	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (int i = 0; i < desc->natts; i++)
 	{
@@ -516,8 +516,10 @@ refuse_column(const Inbox *inbox, const char *name)
 static void
 read_rule(Record *record, const char *name)
 {
-	int			rule = sidecar_is_blank(name, (int) strlen(name)) ? SIDECAR_OVERWRITE : sidecar_find_word(&sidecar_on_conflict, name);
+	int			rule = sidecar_find_word(&sidecar_on_conflict, name);
 
+	if (sidecar_is_blank(name, (int) strlen(name)))
+		return;
 	if (rule >= 0)
 	{
 		record->rule = rule;

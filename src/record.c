@@ -16,18 +16,24 @@
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
 #include "sidecar.h"
 
-const		SidecarChoice sidecar_on_conflict = {
-	"on_conflict", SIDECAR_RULES, {"overwrite", "newest", "most_confident", "fill"}
+/* sidecar.on_conflict */
+static int	default_rule = SIDECAR_OVERWRITE;
+
+static const int default_unknown_keys = SIDECAR_UNKNOWN_REJECT;
+
+const SidecarChoice sidecar_on_conflict = {
+	"on_conflict", &default_rule, SIDECAR_RULES, {"overwrite", "newest", "most_confident", "fill"}
 };
 
-const		SidecarChoice sidecar_unknown_keys = {
-	"unknown_keys", SIDECAR_UNKNOWN_KEYS, {"reject", "payload", "ignore"}
+const SidecarChoice sidecar_unknown_keys = {
+	"unknown_keys", &default_unknown_keys, SIDECAR_UNKNOWN_KEYS, {"reject", "payload", "ignore"}
 };
 
 static const char *const outcome_names[] = {
@@ -44,15 +50,39 @@ static void check_length(const SidecarColumn *column, text *string);
 static void check_score(const SidecarColumn *column, Datum score);
 
 /*
- * Which of its words the argument is; NULL is the first.  Error: none (22023).
+ * Defines sidecar.on_conflict.
+ */
+void
+sidecar_record_init(void)
+{
+	/* kept by the setting, and ends with an empty one */
+	static struct config_enum_entry rules[SIDECAR_RULES + 1];
+
+	for (int i = 0; i < SIDECAR_RULES; i++)
+	{
+		rules[i].name = sidecar_on_conflict.words[i];
+		rules[i].val = i;
+	}
+	DefineCustomEnumVariable("sidecar.on_conflict",
+							 "The survivorship rule of calls and inbox rows that name none.",
+							 NULL, &default_rule, SIDECAR_OVERWRITE, rules,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
+}
+
+/*
+ * Which of its words the argument is; NULL is the default.  Error: none (22023).
  */
 int
-sidecar_choose(const SidecarChoice * choice, const text *value)
+sidecar_choose(const SidecarChoice *choice, const text *value)
 {
-	char	   *word = value == NULL ? unconstify(char *, choice->words[0]) : text_to_cstring(value);
-	int			number = sidecar_find_word(choice, word);
+	char	   *word;
+	int			number;
 	StringInfoData words;
 
+	if (value == NULL)
+		return *choice->standard;
+	word = text_to_cstring(value);
+	number = sidecar_find_word(choice, word);
 	if (number >= 0)
 		return number;
 	initStringInfo(&words);
@@ -69,7 +99,7 @@ sidecar_choose(const SidecarChoice * choice, const text *value)
  * The number of that word, or -1.
  */
 int
-sidecar_find_word(const SidecarChoice * choice, const char *word)
+sidecar_find_word(const SidecarChoice *choice, const char *word)
 {
 	for (int i = 0; i < choice->n; i++)
 	{

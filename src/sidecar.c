@@ -7,6 +7,8 @@
  */
 #include "postgres.h"
 
+#include "utils/guc.h"
+
 #include "sidecar.h"
 
 SIDECAR_MODULE_MAGIC;
@@ -20,5 +22,7 @@ void
 _PG_init(void)
 {
 	sidecar_binding_init();
+	sidecar_record_init();
 	sidecar_inbox_init();
+	MarkGUCPrefixReserved("sidecar");
 }
