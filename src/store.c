@@ -116,7 +116,7 @@ sidecar_may_look_up(const SidecarTable *table)
 /*
  * What is said of a record whose master is missing.
  */
-char *
+char	   *
 sidecar_no_master(const SidecarTable *table, const char *key)
 {
 	return psprintf("no such master: key \"%s\" is not in %s", key,
