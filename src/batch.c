@@ -146,8 +146,8 @@ upsert_many(FunctionCallInfo fcinfo, const char *label, Oid type)
 	int			nrecords;
 
 	sent.entity = sidecar_entity(label);
-	sent.rule = sidecar_rule(PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1));
-	sent.unknown_keys = sidecar_unknown_keys(PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2));
+	sent.rule = sidecar_choose(&sidecar_on_conflict, PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1));
+	sent.unknown_keys = sidecar_choose(&sidecar_unknown_keys, PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2));
 	/* what now() is */
 	sent.time = GetCurrentTransactionStartTimestamp();
 	/* not STRICT, because on_conflict may be NULL */
@@ -610,7 +610,7 @@ same_statement(const Batch *batch, const Record *a, const Record *b)
 {
 	/* a column that one gives and the other leaves to its default */
 	return a->rule == b->rule && bms_equal(a->row.cleared, b->row.cleared) &&
-		(batch->defaulted == NULL ||
+		(bms_equal(a->row.given, b->row.given) ||
 		 bms_equal(bms_intersect(a->row.given, batch->defaulted),
 				   bms_intersect(b->row.given, batch->defaulted)));
 }

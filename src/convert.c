@@ -158,13 +158,13 @@ static void
 read_fields(Converter *converter, Record *record)
 {
 	const SidecarColumns *columns = converter->columns;
+	JsonbValue *given = palloc(sizeof(JsonbValue) * (columns->n + 1));	/* as they came */
 	JsonbValue **fields = palloc0(sizeof(JsonbValue *) * columns->n);
 	StringInfoData unknown;		/* the names of such keys */
 	JsonbParseState *rest = NULL;	/* an object of them */
 	bool		same = true;	/* nothing was read as something else */
 	JsonbIterator *it;
 	JsonbValue	key;
-	JsonbValue	value;
 	JsonbValue	cleared = {.type = jbvNull};
 
 	if (record->json.type != jbvBinary || !JsonContainerIsObject(record->json.val.binary.data))
@@ -178,16 +178,17 @@ read_fields(Converter *converter, Record *record)
 	while (JsonbIteratorNext(&it, &key, true) == WJB_KEY)
 	{
 		int			c = sidecar_find_column(columns, key.val.string.val, key.val.string.len);
+		JsonbValue *value = &given[c < 0 ? columns->n : c];
 		const JsonbValue *read;
 
-		(void) JsonbIteratorNext(&it, &value, true);
+		(void) JsonbIteratorNext(&it, value, true);
 		if (c < 0)
 		{
 			same = false;
 			if (is_clear(&key))
-				cleared = value;
+				cleared = *value;
 			else if (record->unknown_keys == SIDECAR_UNKNOWN_PAYLOAD)
-				put_unknown(&rest, &key, &value);
+				put_unknown(&rest, &key, value);
 			else if (record->unknown_keys == SIDECAR_UNKNOWN_REJECT)
 				appendStringInfo(&unknown, "%s\"%.*s\"", unknown.len > 0 ? ", " : "",
 								 key.val.string.len, key.val.string.val);
@@ -200,16 +201,15 @@ read_fields(Converter *converter, Record *record)
 			continue;
 		}
 		converter->reading = columns->columns[c]->name;
-		read = sidecar_read_field(columns->columns[c], &value, record->from_text);
+		read = sidecar_read_field(columns->columns[c], value, record->from_text);
 		converter->reading = NULL;
-		same &= read == &value || value.type == jbvNull;
+		same &= read == value || value->type == jbvNull;
 		/* a value not given: the column keeps its own, or takes its default */
 		if (read == NULL)
 			continue;
 		refuse_column(converter, c);
 		record->row.given = bms_add_member(record->row.given, c);
-		fields[c] = palloc(sizeof(JsonbValue));
-		*fields[c] = *read;
+		fields[c] = unconstify(JsonbValue *, read);
 	}
 	if (unknown.len > 0)
 		ereport(ERROR,
@@ -288,7 +288,11 @@ put_payload(Converter *converter, Record *record, JsonbValue **fields, JsonbValu
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s is not an object, which could take the unknown keys", SIDECAR_COL_PAYLOAD)));
 	whole = palloc(sizeof(JsonbValue));
-	/* of a key that both have, the payload's own is what somebody has put there */
+
+	/*
+	 * of a key that both have, the payload's own is what somebody has put
+	 * there
+	 */
 	JsonbToJsonbValue(given == NULL ? JsonbValueToJsonb(rest) :
 					  DatumGetJsonbP(DirectFunctionCall2(jsonb_concat,
 														 JsonbPGetDatum(JsonbValueToJsonb(rest)),

@@ -35,6 +35,7 @@
 #define LEAST_EPOCH_DIGITS 9
 
 static const JsonbValue *read_list(const JsonbValue *value);
+static bool has_blanks(const JsonbValue *array);
 static const JsonbValue *read_list_text(char *text, const JsonbValue *value);
 static const JsonbValue *read_array(char *list, const JsonbValue *value);
 static const JsonbValue *read_document(const JsonbValue *value, bool from_text);
@@ -96,18 +97,17 @@ read_list(const JsonbValue *value)
 	JsonbValue	element;
 	const JsonbValue *result;
 	bool		found = false;
-	bool		dropped = false;
 
 	if (value->type == jbvString)
 		return read_list_text(trimmed(value), value);
 	if (is_empty(value))
 		return NULL;
-	(void) pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
 
 	/* a number, say: a list of one */
 	if (value->type != jbvBinary)
 	{
 		element = *value;
+		(void) pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
 		(void) pushJsonbValue(&state, WJB_ELEM, &element);
 		return pushJsonbValue(&state, WJB_END_ARRAY, NULL);
 	}
@@ -115,23 +115,38 @@ read_list(const JsonbValue *value)
 	if (!JsonContainerIsArray(value->val.binary.data))
 		return value;
 
-	/* without blanks */
+	if (!has_blanks(value))
+		return value;
+	(void) pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
 	it = JsonbIteratorInit(value->val.binary.data);
 	(void) JsonbIteratorNext(&it, &element, true);
 	while (JsonbIteratorNext(&it, &element, true) == WJB_ELEM)
 	{
 		if (!sidecar_says_something(&element))
-			dropped = true;
-		else
-		{
-			(void) pushJsonbValue(&state, WJB_ELEM, &element);
-			found = true;
-		}
+			continue;
+		(void) pushJsonbValue(&state, WJB_ELEM, &element);
+		found = true;
 	}
 	result = pushJsonbValue(&state, WJB_END_ARRAY, NULL);
-	if (!found)
-		return NULL;
-	return dropped ? result : value;
+	return found ? result : NULL;
+}
+
+/*
+ * True of an array that has elements which say nothing.
+ */
+static bool
+has_blanks(const JsonbValue *array)
+{
+	JsonbIterator *it = JsonbIteratorInit(array->val.binary.data);
+	JsonbValue	element;
+
+	(void) JsonbIteratorNext(&it, &element, true);
+	while (JsonbIteratorNext(&it, &element, true) == WJB_ELEM)
+	{
+		if (!sidecar_says_something(&element))
+			return true;
+	}
+	return false;
 }
 
 static const JsonbValue *
@@ -145,14 +160,14 @@ read_list_text(char *text, const JsonbValue *value)
 		return read_array(text, value);
 	if (text[0] == '[')
 	{
-		/* a word in brackets is nobody's, nor is half of one */
 		result = parse_json(text);
-		if (result == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-					 errmsg("malformed list: \"%s\"", text),
-					 errdetail("A list is a JSON array, {a,b}, or words with commas between them.")));
-		return read_list(result);
+		if (result != NULL)
+			return read_list(result);
+		/* a word in brackets is nobody's, nor is half of one */
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+				 errmsg("malformed list: \"%s\"", text),
+				 errdetail("A list is a JSON array, {a,b}, or words with commas between them.")));
 	}
 
 	(void) pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
@@ -244,7 +259,7 @@ read_time(const JsonbValue *value)
 	if (fabs(seconds) >= FIRST_MILLISECONDS)
 		seconds /= 1000;
 	return string_value(pstrdup(timestamptz_to_str(DatumGetTimestampTz(
-		DirectFunctionCall1(float8_timestamptz, Float8GetDatum(seconds))))));
+																	   DirectFunctionCall1(float8_timestamptz, Float8GetDatum(seconds))))));
 }
 
 /*
@@ -281,10 +296,12 @@ read_score(const JsonbValue *value)
 	if (value->type != jbvString)
 		return value;
 	text = trimmed(value);
+
 	length = strlen(text);
 	if (text[length - 1] != '%')
 		return value;
-	text[length - 1] = '\0';
+	text[		length - 1] = '\0';
+
 	return string_value(text);
 }
 
@@ -313,9 +330,10 @@ trimmed(const JsonbValue *value)
 	size_t		length = strlen(text);
 
 	while (length > 0 && isspace((unsigned char) text[length - 1]))
-		text[--length] = '\0';
+		text[	  --length] = '\0';
+
 	while (isspace((unsigned char) *text))
-		text++;
+		text	  ++;
 	return text;
 }
 
@@ -326,9 +344,11 @@ looks_like_epoch(const char *text)
 
 	if (digits < LEAST_EPOCH_DIGITS)
 		return false;
-	text += digits;
+	text	  +=digits;
+
 	if (*text == '.')
-		text += 1 + strspn(text + 1, "0123456789");
+		text	  +=1 + strspn(text +1, "0123456789");
+
 	return *text == '\0';
 }
 
@@ -358,6 +378,7 @@ string_value(char *text)
 
 	value->type = jbvString;
 	value->val.string.val = text;
+
 	value->val.string.len = (int) strlen(text);
 	return value;
 }

@@ -43,7 +43,7 @@ static void parse_record(void *arg, Record *record);
  * The records of the text, none of whose fields has been looked at yet.  One
  * that cannot be parsed is rejected, and is a string of its text.
  */
-Record *
+Record	   *
 sidecar_read_text(text *input, const Record *sent, int *nrecords)
 {
 	Cutter		counter = begin_cutting(input);

@@ -129,7 +129,6 @@ static void require_same_role(const Inbox *inbox);
 static void read_row(const Inbox *inbox, TupleTableSlot *slot, Record *record);
 static void refuse_column(const Inbox *inbox, const char *name);
 static void read_rule(Record *record, const char *name);
-static bool is_blank(const char *text);
 static int64 copy_line(void);
 static bool is_convertible(Inbox *inbox, Record *record);
 static void store_now(Inbox *inbox, Record *record);
@@ -138,10 +137,11 @@ static Tuplesortstate *begin_sort(const Inbox *inbox, bool by_key);
 static void put_record(const Inbox *inbox, Tuplesortstate *sort, const Record *record);
 static bool get_record(const Inbox *inbox, Tuplesortstate *sort, Record *record, Size *bytes);
 static void end_insert(EState *estate, ResultRelInfo *target);
-static void store_kept(Inbox *inbox);
+static void by_chunks(Inbox *inbox, Tuplesortstate *sort, void (*work) (Inbox *inbox, Record *records, int nrecords));
+static void store_kept(Inbox *inbox, Record *records, int nrecords);
 static void reject(Inbox *inbox, const Record *record, bool in_turn);
 static int	tell_place(const Inbox *inbox, const Record *record);
-static void park_rejects(Inbox *inbox);
+static void park_rejects(Inbox *inbox, Record *records, int nrecords);
 
 PG_FUNCTION_INFO_V1(sidecar_fdw_handler);
 PG_FUNCTION_INFO_V1(sidecar_fdw_validator);
@@ -481,7 +481,7 @@ read_row(const Inbox *inbox, TupleTableSlot *slot, Record *record)
 		}
 		if (inbox->absent[i])
 		{
-			if (!is_blank(value.val.string.val))
+			if (!sidecar_is_blank(value.val.string.val, (int) strlen(value.val.string.val)))
 				refuse_column(inbox, inbox->columns[i].val.string.val);
 			continue;
 		}
@@ -516,20 +516,16 @@ refuse_column(const Inbox *inbox, const char *name)
 static void
 read_rule(Record *record, const char *name)
 {
-	if (is_blank(name) || sidecar_find_rule(name, &record->rule))
+	int			rule = sidecar_is_blank(name, (int) strlen(name)) ? SIDECAR_OVERWRITE : sidecar_find_word(&sidecar_on_conflict, name);
+
+	if (rule >= 0)
+	{
+		record->rule = rule;
 		return;
+	}
 	record->outcome = SIDECAR_REJECTED;
 	record->sqlstate = ERRCODE_INVALID_PARAMETER_VALUE;
 	record->error = psprintf("unknown on_conflict \"%s\"", name);
-}
-
-/*
- * True of what is not given.
- */
-static bool
-is_blank(const char *text)
-{
-	return text[strspn(text, " \t\n\r\v\f")] == '\0';
 }
 
 /*
@@ -691,13 +687,9 @@ end_insert(EState *estate, ResultRelInfo *target)
 	require_same_role(inbox);
 	old = MemoryContextSwitchTo(inbox->context);
 	CurrentResourceOwner = inbox->owner;
-	store_kept(inbox);
-	tuplesort_end(inbox->records);
+	by_chunks(inbox, inbox->records, store_kept);
 	if (inbox->rejects != NULL)
-	{
-		park_rejects(inbox);
-		tuplesort_end(inbox->rejects);
-	}
+		by_chunks(inbox, inbox->rejects, park_rejects);
 	sidecar_end_batch(inbox->batch);
 	ExecDropSingleTupleTableSlot(inbox->kept);
 	ExecDropSingleTupleTableSlot(inbox->got);
@@ -714,20 +706,19 @@ end_insert(EState *estate, ResultRelInfo *target)
 }
 
 /*
- * Stores the kept records in key order, chunk by chunk.
+ * Does the work for the sorted records, a chunk of them at a time.
  */
 static void
-store_kept(Inbox *inbox)
+by_chunks(Inbox *inbox, Tuplesortstate *sort, void (*work) (Inbox *inbox, Record *records, int nrecords))
 {
 	MemoryContext context = AllocSetContextCreate(inbox->context, "sidecar records", ALLOCSET_DEFAULT_SIZES);
 	Record	   *records = palloc(sizeof(Record) * SIDECAR_CHUNK);
-	Record	  **order = palloc(sizeof(Record *) * SIDECAR_CHUNK);
 
 	/* converting makes a few times as much of it */
 	Size		limit = work_mem * (Size) 1024 / 4;
 	int			n;
 
-	tuplesort_performsort(inbox->records);
+	tuplesort_performsort(sort);
 	do
 	{
 		MemoryContext old = MemoryContextSwitchTo(context);
@@ -735,22 +726,35 @@ store_kept(Inbox *inbox)
 
 		for (n = 0; n < SIDECAR_CHUNK && bytes < limit; n++)
 		{
-			if (!get_record(inbox, inbox->records, &records[n], &bytes))
+			if (!get_record(inbox, sort, &records[n], &bytes))
 				break;
-			order[n] = &records[n];
 		}
 		if (n > 0)
-			sidecar_store_chunk(inbox->batch, order, n);
-		for (int i = 0; i < n; i++)
-		{
-			if (records[i].outcome == SIDECAR_REJECTED)
-				reject(inbox, &records[i], false);
-		}
+			work(inbox, records, n);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(context);
-		MemoryContextReset(inbox->answers);
 	} while (n > 0);
 	MemoryContextDelete(context);
+	tuplesort_end(sort);
+}
+
+/*
+ * Stores kept records, which are in key order.
+ */
+static void
+store_kept(Inbox *inbox, Record *records, int nrecords)
+{
+	Record	  **order = palloc(sizeof(Record *) * nrecords);
+
+	for (int i = 0; i < nrecords; i++)
+		order[i] = &records[i];
+	sidecar_store_chunk(inbox->batch, order, nrecords);
+	for (int i = 0; i < nrecords; i++)
+	{
+		if (records[i].outcome == SIDECAR_REJECTED)
+			reject(inbox, &records[i], false);
+	}
+	MemoryContextReset(inbox->answers);
 }
 
 /*
@@ -792,27 +796,7 @@ tell_place(const Inbox *inbox, const Record *record)
  * Parks what was rejected, in the order in which it came.
  */
 static void
-park_rejects(Inbox *inbox)
+park_rejects(Inbox *inbox, Record *records, int nrecords)
 {
-	MemoryContext context = AllocSetContextCreate(inbox->context, "sidecar records", ALLOCSET_DEFAULT_SIZES);
-	Record	   *records = palloc(sizeof(Record) * SIDECAR_CHUNK);
-	Size		limit = work_mem * (Size) 1024 / 4;
-	int			n;
-
-	tuplesort_performsort(inbox->rejects);
-	do
-	{
-		MemoryContext old = MemoryContextSwitchTo(context);
-		Size		bytes = 0;
-
-		for (n = 0; n < SIDECAR_CHUNK && bytes < limit; n++)
-		{
-			if (!get_record(inbox, inbox->rejects, &records[n], &bytes))
-				break;
-		}
-		sidecar_park(records, n);
-		MemoryContextSwitchTo(old);
-		MemoryContextReset(context);
-	} while (n > 0);
-	MemoryContextDelete(context);
+	sidecar_park(records, nrecords);
 }

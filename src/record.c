@@ -12,6 +12,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -21,12 +22,12 @@
 
 #include "sidecar.h"
 
-static const char *const rule_names[SIDECAR_RULES] = {
-	"overwrite", "newest", "most_confident", "fill"
+const		SidecarChoice sidecar_on_conflict = {
+	"on_conflict", SIDECAR_RULES, {"overwrite", "newest", "most_confident", "fill"}
 };
 
-static const char *const unknown_keys_names[SIDECAR_UNKNOWN_KEYS] = {
-	"reject", "payload", "ignore"
+const		SidecarChoice sidecar_unknown_keys = {
+	"unknown_keys", SIDECAR_UNKNOWN_KEYS, {"reject", "payload", "ignore"}
 };
 
 static const char *const outcome_names[] = {
@@ -43,101 +44,39 @@ static void check_length(const SidecarColumn *column, text *string);
 static void check_score(const SidecarColumn *column, Datum score);
 
 /*
- * The rule that a value of on_conflict names; NULL is overwrite.  Error: no
- * such rule (22023).
+ * Which of its words the argument is; NULL is the first.  Error: none (22023).
  */
-SidecarRule
-sidecar_rule(const text *on_conflict)
+int
+sidecar_choose(const SidecarChoice * choice, const text *value)
 {
-	char	   *name;
-	SidecarRule rule;
+	char	   *word = value == NULL ? unconstify(char *, choice->words[0]) : text_to_cstring(value);
+	int			number = sidecar_find_word(choice, word);
+	StringInfoData words;
 
-	if (on_conflict == NULL)
-		return SIDECAR_OVERWRITE;
-	name = text_to_cstring(on_conflict);
-	if (sidecar_find_rule(name, &rule))
-		return rule;
+	if (number >= 0)
+		return number;
+	initStringInfo(&words);
+	for (int i = 0; i < choice->n; i++)
+		appendStringInfo(&words, "%s\"%s\"",
+						 i == 0 ? "" : i < choice->n - 1 ? ", " : " and ", choice->words[i]);
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("unknown on_conflict \"%s\"", name),
-			 errhint("Valid values are \"%s\", \"%s\", \"%s\" and \"%s\".",
-					 rule_names[SIDECAR_OVERWRITE], rule_names[SIDECAR_NEWEST],
-					 rule_names[SIDECAR_MOST_CONFIDENT], rule_names[SIDECAR_FILL])));
+			 errmsg("unknown %s \"%s\"", choice->argument, word),
+			 errhint("Valid values are %s.", words.data)));
 }
 
 /*
- * Finds the rule of that name; false: there is none.
+ * The number of that word, or -1.
  */
-bool
-sidecar_find_rule(const char *name, SidecarRule *rule)
+int
+sidecar_find_word(const SidecarChoice * choice, const char *word)
 {
-	for (int i = 0; i < SIDECAR_RULES; i++)
+	for (int i = 0; i < choice->n; i++)
 	{
-		if (strcmp(name, rule_names[i]) == 0)
-		{
-			*rule = i;
-			return true;
-		}
+		if (strcmp(word, choice->words[i]) == 0)
+			return i;
 	}
-	return false;
-}
-
-/*
- * The value of on_conflict that names the rule.
- */
-const char *
-sidecar_rule_name(SidecarRule rule)
-{
-	return rule_names[rule];
-}
-
-/*
- * What a value of unknown_keys asks for; NULL is reject.  Error: no such value
- * (22023).
- */
-SidecarUnknownKeys
-sidecar_unknown_keys(const text *unknown_keys)
-{
-	char	   *name;
-	SidecarUnknownKeys value;
-
-	if (unknown_keys == NULL)
-		return SIDECAR_UNKNOWN_REJECT;
-	name = text_to_cstring(unknown_keys);
-	if (sidecar_find_unknown_keys(name, &value))
-		return value;
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("unknown unknown_keys \"%s\"", name),
-			 errhint("Valid values are \"%s\", \"%s\" and \"%s\".",
-					 unknown_keys_names[SIDECAR_UNKNOWN_REJECT], unknown_keys_names[SIDECAR_UNKNOWN_PAYLOAD],
-					 unknown_keys_names[SIDECAR_UNKNOWN_IGNORE])));
-}
-
-/*
- * Finds what is called that; false: nothing is.
- */
-bool
-sidecar_find_unknown_keys(const char *name, SidecarUnknownKeys *value)
-{
-	for (int i = 0; i < SIDECAR_UNKNOWN_KEYS; i++)
-	{
-		if (strcmp(name, unknown_keys_names[i]) == 0)
-		{
-			*value = i;
-			return true;
-		}
-	}
-	return false;
-}
-
-/*
- * The value of unknown_keys that asks for it.
- */
-const char *
-sidecar_unknown_keys_name(SidecarUnknownKeys value)
-{
-	return unknown_keys_names[value];
+	return -1;
 }
 
 /*

@@ -220,7 +220,7 @@ collect(Record *records, int nrecords, int *start, Parked *parked)
 		 */
 		put_text(parked, PARKED_UNIQUE_ID, n, record->key);
 		parked->values[PARKED_RECORD][n] = JsonbPGetDatum(JsonbValueToJsonb(&record->json));
-		put_text(parked, PARKED_ON_CONFLICT, n, sidecar_rule_name(record->rule));
+		put_text(parked, PARKED_ON_CONFLICT, n, sidecar_on_conflict.words[record->rule]);
 		put_options(parked, n, record);
 		put_origin(parked, n, record);
 		put_text(parked, PARKED_ERROR, n, record->error);
@@ -234,7 +234,8 @@ static void
 put_text(Parked *parked, ParkedColumn column, int n, const char *text)
 {
 	parked->nulls[column][n] = text == NULL;
-	if (text != NULL)
+
+	if (text !=NULL)
 		parked->values[column][n] = CStringGetTextDatum(text);
 }
 
@@ -255,7 +256,7 @@ put_options(Parked *parked, int n, const Record *record)
 	if (record->unknown_keys != SIDECAR_UNKNOWN_REJECT)
 	{
 		value.type = jbvString;
-		value.val.string.val = unconstify(char *, sidecar_unknown_keys_name(record->unknown_keys));
+		value.val.string.val = unconstify(char *, sidecar_unknown_keys.words[record->unknown_keys]);
 		value.val.string.len = (int) strlen(value.val.string.val);
 		put_pair(&state, SIDECAR_OPTION_UNKNOWN_KEYS, &value);
 	}

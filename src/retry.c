@@ -221,7 +221,7 @@ read_reject(Record *record, HeapTuple tuple, TupleDesc desc)
 	/* one that is no JSON is a string, and a scalar is wrapped in an array */
 	if (JsonContainerIsScalar(record->json.val.binary.data))
 		(void) JsonbExtractScalar(record->json.val.binary.data, &record->json);
-	record->rule = sidecar_rule(DatumGetTextPP(SPI_getbinval(tuple, desc, 4, &isnull)));
+	record->rule = sidecar_choose(&sidecar_on_conflict, DatumGetTextPP(SPI_getbinval(tuple, desc, 4, &isnull)));
 	record->time = DatumGetTimestampTz(SPI_getbinval(tuple, desc, 5, &isnull));
 
 	options = SPI_getbinval(tuple, desc, 6, &isnull);
@@ -244,14 +244,17 @@ static void
 read_options(Record *record, Jsonb *options)
 {
 	JsonbValue	value;
+	int			unknown_keys = -1;
 
 	if (!JB_ROOT_IS_OBJECT(options))
 		return;
 	if (getKeyJsonValueFromContainer(&options->root, SIDECAR_OPTION_UNKNOWN_KEYS,
 									 strlen(SIDECAR_OPTION_UNKNOWN_KEYS), &value) != NULL &&
 		value.type == jbvString)
-		(void) sidecar_find_unknown_keys(pnstrdup(value.val.string.val, value.val.string.len),
-										 &record->unknown_keys);
+		unknown_keys = sidecar_find_word(&sidecar_unknown_keys,
+										 pnstrdup(value.val.string.val, value.val.string.len));
+	if (unknown_keys >= 0)
+		record->unknown_keys = unknown_keys;
 	if (getKeyJsonValueFromContainer(&options->root, SIDECAR_OPTION_TEXT,
 									 strlen(SIDECAR_OPTION_TEXT), &value) != NULL)
 		record->from_text = value.type == jbvBool && value.val.boolean;
@@ -286,7 +289,7 @@ rule_names(void)
 	Datum		names[SIDECAR_RULES];
 
 	for (int rule = 0; rule < SIDECAR_RULES; rule++)
-		names[rule] = CStringGetTextDatum(sidecar_rule_name(rule));
+		names[rule] = CStringGetTextDatum(sidecar_on_conflict.words[rule]);
 	return sidecar_make_array(names, NULL, SIDECAR_RULES, TEXTOID);
 }
 

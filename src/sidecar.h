@@ -137,6 +137,14 @@ typedef enum SidecarUnknownKeys
 
 #define SIDECAR_UNKNOWN_KEYS (SIDECAR_UNKNOWN_IGNORE + 1)
 
+/* An argument that is one of a few words, by their number */
+typedef struct SidecarChoice
+{
+	const char *argument;
+	int			n;
+	const char *words[SIDECAR_RULES];
+}			SidecarChoice;
+
 /* What became of a record: the words that functions answer with */
 typedef enum SidecarOutcome
 {
@@ -285,12 +293,10 @@ extern Oid	sidecar_find_rejects(SidecarError **error);
 extern Relation sidecar_open_rejects(LOCKMODE lockmode);
 
 /* in record.c */
-extern SidecarRule sidecar_rule(const text *on_conflict);
-extern bool sidecar_find_rule(const char *name, SidecarRule *rule);
-extern const char *sidecar_rule_name(SidecarRule rule);
-extern SidecarUnknownKeys sidecar_unknown_keys(const text *unknown_keys);
-extern bool sidecar_find_unknown_keys(const char *name, SidecarUnknownKeys *value);
-extern const char *sidecar_unknown_keys_name(SidecarUnknownKeys value);
+extern PGDLLIMPORT const SidecarChoice sidecar_on_conflict;
+extern PGDLLIMPORT const SidecarChoice sidecar_unknown_keys;
+extern int	sidecar_choose(const SidecarChoice * choice, const text *value);
+extern int	sidecar_find_word(const SidecarChoice * choice, const char *word);
 extern const char *sidecar_outcome_name(SidecarOutcome outcome);
 extern SidecarColumn *sidecar_describe_column(Form_pg_attribute att);
 extern bool sidecar_is_blank(const char *string, int length);

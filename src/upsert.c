@@ -34,7 +34,7 @@ typedef struct UpsertFunction
 } UpsertFunction;
 
 static Datum upsert_arguments(FunctionCallInfo fcinfo, const char *label);
-static void clear_columns(const SidecarColumns *columns, SidecarRow *row, ArrayType *names);
+static void clear_columns(const SidecarColumns *columns, SidecarRow *row, ArrayType * names);
 static bool is_blank_text(const SidecarColumn *column, Datum value);
 static const SidecarColumns *get_columns(FunctionCallInfo fcinfo, const SidecarTable *table);
 static UpsertFunction *learn_function(FunctionCallInfo fcinfo, const SidecarTable *table);
@@ -97,7 +97,7 @@ upsert_arguments(FunctionCallInfo fcinfo, const char *label)
 	/* a clear error instead of a row that nobody refers to */
 	sidecar_require_master(table);
 	columns = get_columns(fcinfo, table);
-	rule = sidecar_rule(PG_ARGISNULL(columns->n) ? NULL : PG_GETARG_TEXT_PP(columns->n));
+	rule = sidecar_choose(&sidecar_on_conflict, PG_ARGISNULL(columns->n) ? NULL : PG_GETARG_TEXT_PP(columns->n));
 	row.values = palloc(sizeof(Datum) * columns->n);
 	row.nulls = palloc(sizeof(bool) * columns->n);
 	for (int i = 0; i < columns->n; i++)
@@ -127,7 +127,7 @@ upsert_arguments(FunctionCallInfo fcinfo, const char *label)
  * and those of sidecar_clear_column().
  */
 static void
-clear_columns(const SidecarColumns *columns, SidecarRow *row, ArrayType *names)
+clear_columns(const SidecarColumns *columns, SidecarRow *row, ArrayType * names)
 {
 	Datum	   *values;
 	bool	   *nulls;
