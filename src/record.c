@@ -22,11 +22,11 @@
 
 #include "sidecar.h"
 
-const		SidecarChoice sidecar_on_conflict = {
+const SidecarChoice sidecar_on_conflict = {
 	"on_conflict", SIDECAR_RULES, {"overwrite", "newest", "most_confident", "fill"}
 };
 
-const		SidecarChoice sidecar_unknown_keys = {
+const SidecarChoice sidecar_unknown_keys = {
 	"unknown_keys", SIDECAR_UNKNOWN_KEYS, {"reject", "payload", "ignore"}
 };
 
@@ -47,7 +47,7 @@ static void check_score(const SidecarColumn *column, Datum score);
  * Which of its words the argument is; NULL is the first.  Error: none (22023).
  */
 int
-sidecar_choose(const SidecarChoice * choice, const text *value)
+sidecar_choose(const SidecarChoice *choice, const text *value)
 {
 	char	   *word = value == NULL ? unconstify(char *, choice->words[0]) : text_to_cstring(value);
 	int			number = sidecar_find_word(choice, word);
@@ -69,7 +69,7 @@ sidecar_choose(const SidecarChoice * choice, const text *value)
  * The number of that word, or -1.
  */
 int
-sidecar_find_word(const SidecarChoice * choice, const char *word)
+sidecar_find_word(const SidecarChoice *choice, const char *word)
 {
 	for (int i = 0; i < choice->n; i++)
 	{

@@ -143,7 +143,7 @@ typedef struct SidecarChoice
 	const char *argument;
 	int			n;
 	const char *words[SIDECAR_RULES];
-}			SidecarChoice;
+} SidecarChoice;
 
 /* What became of a record: the words that functions answer with */
 typedef enum SidecarOutcome
@@ -295,8 +295,8 @@ extern Relation sidecar_open_rejects(LOCKMODE lockmode);
 /* in record.c */
 extern PGDLLIMPORT const SidecarChoice sidecar_on_conflict;
 extern PGDLLIMPORT const SidecarChoice sidecar_unknown_keys;
-extern int	sidecar_choose(const SidecarChoice * choice, const text *value);
-extern int	sidecar_find_word(const SidecarChoice * choice, const char *word);
+extern int	sidecar_choose(const SidecarChoice *choice, const text *value);
+extern int	sidecar_find_word(const SidecarChoice *choice, const char *word);
 extern const char *sidecar_outcome_name(SidecarOutcome outcome);
 extern SidecarColumn *sidecar_describe_column(Form_pg_attribute att);
 extern bool sidecar_is_blank(const char *string, int length);
