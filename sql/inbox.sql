@@ -444,6 +444,19 @@ CREATE FOREIGN TABLE pg_temp.his (company_unique_id text) SERVER sidecar OPTIONS
 \echo :LAST_ERROR_SQLSTATE
 RESET ROLE;
 
+-- what an inbox gives cannot be given; a COPY further up is not ours
+INSERT INTO sidecar_company_inbox (company_unique_id, outcome) VALUES ('c1', 'won'), ('c1', ' ') RETURNING outcome;
+CREATE TABLE staging (id text);
+CREATE FUNCTION forward() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO sidecar_company_inbox (company_unique_id) VALUES (NEW.id); RETURN NEW; END';
+CREATE TRIGGER forward AFTER INSERT ON staging FOR EACH ROW EXECUTE FUNCTION forward();
+COPY staging FROM stdin;
+nobody
+\.
+SELECT unique_id, line, error FROM rejects;
+DELETE FROM marketing.sidecar_rejects;
+DROP TABLE staging;
+DROP FUNCTION forward;
+
 DROP FOREIGN TABLE mine;
 DROP VIEW c, rejects;
 DROP FUNCTION as_owner;

@@ -159,6 +159,7 @@ upsert_many(FunctionCallInfo fcinfo, const char *label, Oid type)
 		records = read_records(PG_GETARG_JSONB_P(0), &sent, &nrecords);
 	else
 		records = sidecar_read_text(PG_GETARG_TEXT_PP(0), &sent, &nrecords);
+	sidecar_parse_texts(records, nrecords, types[0] == TEXTOID);
 	sidecar_store_records(sent.entity, records, nrecords);
 	/* in the same transaction: what is rolled back was not parked either */
 	sidecar_park(records, nrecords);
@@ -779,7 +780,7 @@ try_to_write(Batch *batch, Record **records, int nrecords, SidecarRow **rows)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *edata = sidecar_roll_back(context, owner);
+		ErrorData  *edata = sidecar_roll_back(context, owner, false);
 
 		/* SPI's list of relations outlives the sub-transaction */
 		(void) SPI_unregister_relation(SIDECAR_CHUNK_NAME);

@@ -99,12 +99,12 @@ typedef const char *(*RecordBlame) (void *arg, Record *record);
 
 /* in import.c */
 extern Record *sidecar_read_text(text *input, const Record *sent, int *nrecords);
-extern void sidecar_parse_texts(Record *records, int nrecords);
+extern void sidecar_parse_texts(Record *records, int nrecords, bool all);
 
 /* in reject.c */
 extern void sidecar_try_each(MemoryContext errors, Record **records, int nrecords, RecordWork work,
 							 RecordBlame blame, void *arg);
-extern ErrorData *sidecar_roll_back(MemoryContext context, ResourceOwner owner);
+extern ErrorData *sidecar_roll_back(MemoryContext context, ResourceOwner owner, bool converting);
 extern void sidecar_reject(MemoryContext context, Record *record, ErrorData *edata, const char *field);
 extern void sidecar_park(Record *records, int nrecords);
 extern Datum sidecar_make_array(Datum *values, bool *nulls, int n, Oid type);
