@@ -720,7 +720,8 @@ JOIN pg_foreign_table t
     ON d.classid = 'pg_class'::regclass AND d.objid = t.ftrelid AND 'entity=' || f.entity = ANY (t.ftoptions)
 JOIN pg_class c ON c.oid = t.ftrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE f.is_usable AND wanted.column_name NOT IN ('created_at', 'updated_at', 'on_conflict', 'outcome')
+WHERE f.is_usable AND NOT c.relispartition
+  AND wanted.column_name NOT IN ('created_at', 'updated_at', 'on_conflict', 'outcome')
   AND NOT EXISTS (SELECT FROM pg_attribute a
                   WHERE a.attrelid = c.oid AND a.attname = wanted.column_name AND NOT a.attisdropped);
 END;
@@ -1223,7 +1224,7 @@ BEGIN
         outcome := 'created';
         RETURN;
     EXCEPTION
-        WHEN insufficient_privilege OR invalid_schema_name OR undefined_table THEN
+        WHEN insufficient_privilege OR invalid_schema_name OR undefined_table OR too_many_columns THEN
             -- not allowed, or not there because an earlier one was not allowed
             outcome := 'waiting';
             hint := format(E'%s; for someone who may:\n%s', SQLERRM, command);

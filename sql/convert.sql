@@ -28,6 +28,20 @@ SELECT outcome, error FROM sidecar_upsert_companies('[
     {"company_unique_id": "c6", "clay_tags": "{a"}]');
 SELECT company_unique_id, clay_tags, clay_segments FROM marketing.company_sidecar WHERE company_unique_id BETWEEN 'c2' AND 'c6' ORDER BY 1;
 
+-- nothing found, by every type of column
+ALTER TABLE marketing.company_sidecar ADD COLUMN founded date, ADD COLUMN employees integer, ADD COLUMN seen timestamptz, ADD COLUMN listed boolean, ADD COLUMN words tsvector, ADD COLUMN path jsonpath, ADD COLUMN kind regclass;
+SELECT outcome, error FROM sidecar_upsert_companies('[{"company_unique_id": "c1", "founded": "2001-02-03", "employees": 5, "seen": "2026-01-01", "listed": true, "ein_number": "good", "last_enriched_at": "2026-01-01"},
+    {"company_unique_id": "c1", "founded": [], "employees": {}, "seen": [], "listed": "[]", "ein_number": [], "last_enriched_at": {}, "confidence_score": []},
+    {"company_unique_id": "c1", "founded": "{}", "employees": "[ ]", "seen": " [] ", "listed": "", "ein_number": "{ }", "last_enriched_at": "[]", "confidence_score": "{}", "dun_and_bradstreet_number": " [] "}]');
+INSERT INTO sidecar_company_inbox (company_unique_id, ein_number, last_enriched_at, confidence_score, enrichment_payload) VALUES ('c1', '[]', '{}', '[]', '[]');
+SELECT founded, employees, seen IS NOT NULL AS seen, listed, ein_number, confidence_score, enrichment_payload FROM marketing.company_sidecar WHERE company_unique_id = 'c1';
+-- a bad value is its record's fault, whatever its type's input says
+SELECT unique_id, outcome, error FROM sidecar_upsert_companies('[{"company_unique_id": "c2", "words": "Rock''n''Roll ''x"}, {"company_unique_id": "c3", "path": "{"}, {"company_unique_id": "c4", "kind": "nothing"}, {"company_unique_id": "c5", "kind": "nowhere.nothing"}, {"company_unique_id": "c6", "kind": "a.b.c.d"}, {"company_unique_id": "c7", "employees": "many"}]');
+DELETE FROM marketing.company_sidecar WHERE company_unique_id IN ('c6', 'c7');
+ALTER TABLE marketing.company_sidecar DROP COLUMN founded, DROP COLUMN employees, DROP COLUMN seen, DROP COLUMN listed, DROP COLUMN words, DROP COLUMN path, DROP COLUMN kind;
+-- what an error quotes is cut off
+SELECT length(error) FROM sidecar_upsert_companies(jsonb_build_object('company_unique_id', 'c1', 'confidence_score', repeat('é', 5000)));
+
 -- and PostgreSQL's own form of them
 INSERT INTO sidecar_company_inbox (company_unique_id, clay_tags, clay_segments) VALUES ('c2', ARRAY['', NULL]::text[], ARRAY[' ', 'a']::text[]), ('c3', '{{a,b},{c,d}}', '{"",NULL,"null"}'), ('c4', ARRAY['a"b', 'c,d', 'e\\f'], '{NULL}');
 SELECT company_unique_id, clay_tags, clay_segments FROM marketing.company_sidecar WHERE company_unique_id IN ('c2', 'c3', 'c4') ORDER BY 1;
@@ -80,6 +94,15 @@ SELECT record, unique_id, outcome, error FROM sidecar_import_companies(E'{"compa
 SELECT record, unique_id, outcome, error FROM sidecar_import_companies(E'{\n  "company_unique_id": "c1",\n  "enrichment_payload": {"a": [1, 2]}\n}\n');
 -- laid out from the first line, cut off before the next record, two arrays
 SELECT record, unique_id, outcome, error FROM sidecar_import_companies(E'{ "company_unique_id": "c1",\n  "clay_tags": ["a",\n "}"]}\n{"company_unique_id": "c2"}\n{ "company_unique_id": "c3", "ein_number": \n{"company_unique_id": "c4"}\n{"company_unique_id": \nnothing\n{"company_unique_id": "c5"}\n{"company_unique_id": "c6", \n');
+-- a line that was cut off in a string, before one that ends it
+SELECT record, unique_id, outcome FROM sidecar_import_companies(E'{"company_unique_id":"c1","ein_number":"a\n[]\n{"company_unique_id":"c2","ein_number":"}"}\n# comment\n{"company_unique_id":"c3"}\n{\n "company_unique_id": "c4",\n "enrichment_payload": {\n  "a": [\n   {"b": 1},\n   {\n    "b": 2\n   }\n  ]}\n}\n  {\n  "company_unique_id": "c5"\n  }');
+SELECT enrichment_payload FROM marketing.company_sidecar WHERE company_unique_id = 'c4';
+SELECT count(*), count(*) FILTER (WHERE outcome = 'rejected') AS rejected FROM sidecar_import_companies(repeat(E'{\nx\n', 1000));
+SELECT count(*), count(*) FILTER (WHERE outcome = 'rejected') AS rejected FROM sidecar_import_companies(repeat(E' {"a": [\n', 1000));
+DELETE FROM marketing.sidecar_rejects WHERE record #>> '{}' IN ('{', 'x', '{"a": [');
+-- made into text twice
+SELECT record, unique_id, outcome, error FROM sidecar_import_companies(E'"{\\"company_unique_id\\": \\"c1\\"}"\n"no object"\n"\\"5\\""');
+SELECT record, unique_id, outcome, error FROM sidecar_upsert_companies('["{\"company_unique_id\": \"c1\"}", "{}", "x"]');
 SELECT record, unique_id, outcome, error FROM sidecar_import_companies(E'[{"company_unique_id": "c1"}]\n[ ]\n[{"company_unique_id": "c2"}, {"company_unique_id": "c3"}]\n{"company_unique_id": "c4"}');
 SELECT record, unique_id, outcome, error FROM sidecar_import_people(E'[{"person_unique_id": "p1"}] {"person_unique_id": "p2"}');
 SELECT record, unique_id, outcome, error FROM sidecar_import_companies('[{"company_unique_id": "c1", "ein_number": "cut off');
@@ -178,6 +201,7 @@ SELECT confidence_score FROM marketing.company_sidecar WHERE company_unique_id =
 SELECT outcome, error FROM sidecar_upsert_companies('[
     {"company_unique_id": "c2", "last_enriched_at": "20260131093000"}, {"company_unique_id": "c3", "last_enriched_at": "1762071112123"}, {"company_unique_id": "c4", "last_enriched_at": 1762071112123456},
     {"company_unique_id": "c5", "last_enriched_at": "2026-01-31 09:30:00+05:30", "clay_tags": [null, "a", [], ""]}, {"company_unique_id": "c6", "last_enriched_at": true}]');
+SELECT outcome, error FROM sidecar_upsert_companies('[{"company_unique_id": "c2", "last_enriched_at": "202601311200"}, {"company_unique_id": "c2", "last_enriched_at": "17620711121"}, {"company_unique_id": "c2", "last_enriched_at": "176207111"}]');
 SELECT company_unique_id, last_enriched_at, clay_tags FROM marketing.company_sidecar WHERE company_unique_id IN ('c3', 'c5') ORDER BY 1;
 INSERT INTO sidecar_company_inbox (company_unique_id, last_enriched_at, clay_tags, clay_segments, confidence_score, enrichment_payload)
 VALUES ('c2', '2126-01-01', NULL, NULL, NULL, NULL), ('c3', '1762071113', 'a, b', '["x", ""]', '95%', '"{\"a\": 1}"'), ('c4', '', '', '{}', ' ', ' {} '), ('c5', NULL, 'one', '{p,q}', '7', '{"a": [1]}');

@@ -355,6 +355,17 @@ SELECT company_unique_id, "Head ""count""" FROM marketing.company_sidecar WHERE 
 ALTER FOREIGN TABLE sidecar_company_inbox DROP COLUMN clay_tags, DROP COLUMN founded;
 INSERT INTO sidecar_company_inbox (company_unique_id, ein_number) VALUES ('c2', 'less') RETURNING outcome;
 SELECT object, outcome FROM sidecar_install() WHERE outcome <> 'present';
+-- nor must sidecar_install() fail over an inbox that cannot take a column
+BEGIN;
+ALTER TABLE marketing.company_sidecar ADD COLUMN one text;
+SAVEPOINT s;
+DO $$ BEGIN EXECUTE 'ALTER FOREIGN TABLE sidecar_company_inbox ' || (SELECT string_agg('ADD COLUMN x' || i || ' text', ', ') FROM generate_series(1, 1600 - (SELECT max(attnum) FROM pg_attribute WHERE attrelid = 'sidecar_company_inbox'::regclass)) i); END $$;
+SELECT * FROM sidecar_install() WHERE outcome <> 'present';
+ROLLBACK TO s;
+CREATE TABLE parted (LIKE sidecar_company_inbox) PARTITION BY LIST (company_unique_id);
+ALTER TABLE parted ATTACH PARTITION sidecar_company_inbox DEFAULT;
+SELECT * FROM sidecar_install() WHERE outcome <> 'present';
+ROLLBACK;
 -- whoever does not own the inbox learns who must do it
 CREATE ROLE regress_sidecar_owner;
 GRANT ALL ON SCHEMA marketing TO regress_sidecar_owner;
@@ -432,6 +443,19 @@ SET ROLE regress_sidecar_reader;
 CREATE FOREIGN TABLE pg_temp.his (company_unique_id text) SERVER sidecar OPTIONS (entity 'company');
 \echo :LAST_ERROR_SQLSTATE
 RESET ROLE;
+
+-- what an inbox gives cannot be given; a COPY further up is not ours
+INSERT INTO sidecar_company_inbox (company_unique_id, outcome) VALUES ('c1', 'won'), ('c1', ' ') RETURNING outcome;
+CREATE TABLE staging (id text);
+CREATE FUNCTION forward() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO sidecar_company_inbox (company_unique_id) VALUES (NEW.id); RETURN NEW; END';
+CREATE TRIGGER forward AFTER INSERT ON staging FOR EACH ROW EXECUTE FUNCTION forward();
+COPY staging FROM stdin;
+nobody
+\.
+SELECT unique_id, line, error FROM rejects;
+DELETE FROM marketing.sidecar_rejects;
+DROP TABLE staging;
+DROP FUNCTION forward;
 
 DROP FOREIGN TABLE mine;
 DROP VIEW c, rejects;

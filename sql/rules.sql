@@ -117,5 +117,7 @@ SET sidecar.on_conflict = latest;
 RESET sidecar.on_conflict;
 
 DROP VIEW c;
+DROP FUNCTION try_all;
 DROP EXTENSION sidecar CASCADE;
 DROP SCHEMA marketing CASCADE;
+DROP FUNCTION veto;

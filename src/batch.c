@@ -163,6 +163,7 @@ upsert_many(FunctionCallInfo fcinfo, const char *label, Oid type)
 		records = read_records(PG_GETARG_JSONB_P(0), &sent, &nrecords);
 	else
 		records = sidecar_read_text(PG_GETARG_TEXT_PP(0), &sent, &nrecords);
+	sidecar_parse_texts(records, nrecords, types[0] == TEXTOID);
 	sidecar_store_records(sent.entity, records, nrecords);
 	/* in the same transaction: what is rolled back was not parked either */
 	sidecar_park(records, nrecords);
@@ -270,7 +271,8 @@ sidecar_begin_batch(const SidecarEntity *entity, MemoryContext answers)
 	/* open to the end: what user code runs on the way cannot alter them */
 	store->table = sidecar_open(entity, RowExclusiveLock, true);
 	sidecar_require_master(store->table);
-	batch->policies = check_enable_rls(RelationGetRelid(store->table->rel), InvalidOid, true) == RLS_ENABLED;
+	batch->attempt = check_enable_rls(RelationGetRelid(store->table->rel), InvalidOid, true) == RLS_ENABLED ?
+		WRITING_UNDER_POLICIES : WRITING;
 	describe_columns(batch, entity);
 	store->desc = sidecar_chunk_desc(&store->columns);
 	store->look_for_masters = sidecar_may_look_up(store->table);
@@ -785,7 +787,7 @@ try_to_write(Batch *batch, Record **records, int nrecords, SidecarRow **rows)
 	}
 	PG_CATCH();
 	{
-		failure = sidecar_roll_back(attempt, owner, batch->policies);
+		failure = sidecar_roll_back(attempt, owner, batch->attempt);
 		/* SPI's list of relations outlives the sub-transaction */
 		(void) SPI_unregister_relation(SIDECAR_CHUNK_NAME);
 	}
@@ -836,7 +838,7 @@ try_to_update(Batch *batch, Record *record)
 	}
 	PG_CATCH();
 	{
-		FreeErrorData(sidecar_roll_back(context, owner, batch->policies));
+		FreeErrorData(sidecar_roll_back(context, owner, batch->attempt));
 		updated = false;
 	}
 	PG_END_TRY();

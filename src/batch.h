@@ -21,6 +21,14 @@
 #define SIDECAR_OPTION_UNKNOWN_KEYS "unknown_keys"
 #define SIDECAR_OPTION_TEXT "text"
 
+/* What has failed: by that, too, it is told whether an error lies in a record */
+typedef enum Attempt
+{
+	READING_VALUES,				/* of a type's input, nothing is beyond it */
+	WRITING,
+	WRITING_UNDER_POLICIES		/* which may refuse the record */
+} Attempt;
+
 /* A record that came as a JSON object */
 typedef struct Record
 {
@@ -70,7 +78,7 @@ typedef struct Batch
 	SidecarStore store;
 	Converter	converter;
 	Bitmapset  *defaulted;		/* which of the columns have a default */
-	bool		policies;		/* a write may be refused for its record */
+	Attempt		attempt;		/* what its writing is */
 	bool		merging;		/* records of one key may become one */
 	MemoryContext answers;		/* of what is wrong with records: the caller's */
 	MemoryContext chunk;		/* of what is made of a chunk */
@@ -100,12 +108,12 @@ typedef const char *(*RecordBlame) (void *arg, Record *record);
 
 /* in import.c */
 extern Record *sidecar_read_text(text *input, const Record *sent, int *nrecords);
-extern void sidecar_parse_texts(Record *records, int nrecords);
+extern void sidecar_parse_texts(Record *records, int nrecords, bool all);
 
 /* in reject.c */
 extern void sidecar_try_each(MemoryContext errors, Record **records, int nrecords, RecordWork work,
 							 RecordBlame blame, void *arg);
-extern ErrorData *sidecar_roll_back(MemoryContext context, ResourceOwner owner, bool policies);
+extern ErrorData *sidecar_roll_back(MemoryContext context, ResourceOwner owner, Attempt attempt);
 extern void sidecar_reject(MemoryContext context, Record *record, ErrorData *edata, const char *field);
 extern void sidecar_park(Record *records, int nrecords);
 extern Datum sidecar_make_array(Datum *values, bool *nulls, int n, Oid type);

@@ -46,7 +46,6 @@ void
 sidecar_begin_conversion(Converter *converter, const SidecarTable *table, const SidecarStore *store)
 {
 	converter->columns = &store->columns;
-	converter->context = CurrentMemoryContext;
 	converter->populate_context = AllocSetContextCreate(CurrentMemoryContext, "sidecar conversion",
 														ALLOCSET_SMALL_SIZES);
 	converter->desc = CreateTemplateTupleDesc(store->columns.n);
@@ -424,7 +423,7 @@ can_populate(Converter *converter, Record *record, const Jsonb *fields)
 	}
 	PG_CATCH();
 	{
-		FreeErrorData(sidecar_roll_back(context, owner, false));
+		FreeErrorData(sidecar_roll_back(context, owner, READING_VALUES));
 		can = false;
 		prepare_populate(converter);
 	}

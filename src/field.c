@@ -12,13 +12,13 @@
  */
 #include "postgres.h"
 
-#include <ctype.h>
 #include <math.h>
 
 #include "catalog/pg_type.h"
 #include "common/jsonapi.h"
 #include "mb/pg_wchar.h"
 #include "pgtime.h"
+#include "parser/scansup.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -34,6 +34,10 @@
 /* Texts of fewer digits are dates, 20260131 */
 #define LEAST_EPOCH_DIGITS 9
 
+/* Those in between are dates, too: 202601310930 */
+#define SECONDS_DIGITS 10
+#define MILLISECONDS_DIGITS 13
+
 static const JsonbValue *read_list(const JsonbValue *value);
 static bool has_blanks(const JsonbValue *array);
 static const JsonbValue *read_list_text(char *text, const JsonbValue *value);
@@ -44,8 +48,9 @@ static const JsonbValue *read_zone(char *text, const JsonbValue *value);
 static const JsonbValue *read_score(const JsonbValue *value);
 static bool is_blank(const JsonbValue *value);
 static bool is_empty(const JsonbValue *value);
+static bool is_empty_text(const JsonbValue *value);
 static char *trimmed(const JsonbValue *value);
-static bool looks_like_epoch(const char *text);
+static bool looks_like_epoch(const char *string);
 static JsonbValue *parse_json(const char *text);
 static JsonbValue *string_value(char *text);
 
@@ -62,7 +67,7 @@ static JsonbValue *string_value(char *text);
 const JsonbValue *
 sidecar_read_field(const SidecarColumn *column, const JsonbValue *value, bool from_text)
 {
-	if (value->type == jbvNull || is_blank(value))
+	if (!sidecar_says_something(value) || is_empty_text(value))
 		return NULL;
 	switch (column->form)
 	{
@@ -305,6 +310,25 @@ read_score(const JsonbValue *value)
 	return string_value(text);
 }
 
+/*
+ * True of the text of [] or {}.
+ */
+static bool
+is_empty_text(const JsonbValue *value)
+{
+	char	   *text;
+	size_t		length;
+
+	/* looked at first: there are millions of others */
+	if (value->type != jbvString || strchr("[{ \t\r\n", value->val.string.val[0]) == NULL)
+		return false;
+	text = trimmed(value);
+
+	length = strlen(text);
+	return length >= 2 && strspn(text +1, " \t\r\n") == length - 2 &&
+		((text[0] == '[' && text[length - 1] == ']') ||(text[0] == '{' && text[length - 1] == '}'));
+}
+
 static bool
 is_blank(const JsonbValue *value)
 {
@@ -329,27 +353,25 @@ trimmed(const JsonbValue *value)
 	char	   *text = pnstrdup(value->val.string.val, value->val.string.len);
 	size_t		length = strlen(text);
 
-	while (length > 0 && isspace((unsigned char) text[length - 1]))
+	while (length > 0 && scanner_isspace(text[length - 1]))
 		text[	  --length] = '\0';
 
-	while (isspace((unsigned char) *text))
+	while (scanner_isspace(*text))
 		text	  ++;
 	return text;
 }
 
 static bool
-looks_like_epoch(const char *text)
+looks_like_epoch(const char *string)
 {
-	size_t		digits = strspn(text, "0123456789");
+	size_t		digits = strspn(string, "0123456789");
 
-	if (digits < LEAST_EPOCH_DIGITS)
+	if (digits < LEAST_EPOCH_DIGITS || (digits > SECONDS_DIGITS && digits != MILLISECONDS_DIGITS))
 		return false;
-	text	  +=digits;
-
-	if (*text == '.')
-		text	  +=1 + strspn(text +1, "0123456789");
-
-	return *text == '\0';
+	string += digits;
+	if (*string == '.')
+		string += 1 + strspn(string + 1, "0123456789");
+	return *string == '\0';
 }
 
 /*

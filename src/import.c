@@ -10,18 +10,21 @@
  */
 #include "postgres.h"
 
-#include "common/jsonapi.h"
-#include "lib/stringinfo.h"
-#include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 
 #include "batch.h"
+
+/* For an indent: what is no object that is laid out over lines */
+#define NO_LAYOUT (-1)
 
 #define BYTE_ORDER_MARK "\357\273\277"
 
 /* Where a text is being cut */
 typedef struct Cutter
 {
+	const char *begin;
 	const char *at;
 	const char *end;
 	bool		is_array;
@@ -29,19 +32,20 @@ typedef struct Cutter
 	int64		line;			/* that this is in */
 } Cutter;
 
+static bool is_text_of_object(const JsonbValue *value);
 static int64 line_of(Cutter *cutter, const char *place);
 static Cutter begin_cutting(text *input);
 static bool cut(Cutter *cutter, const char **start, int *length);
 static bool cut_line(Cutter *cutter, const char **start, int *length);
 static bool cut_element(Cutter *cutter, const char **start, int *length);
-static const char *end_of_layout(const char *at, const char *line_end, const char *end);
-static const char *end_of_value(const char *at, const char *end);
+static const char *end_of_layout(const Cutter *cutter, const char *line_end);
+static const char *end_of_value(const char *start, const char *end, int indent);
+static bool begins_object(const char *line, const char *end, int indent);
 static const char *skip_space(const char *at, const char *end);
 static void parse_record(void *arg, Record *record);
 
 /*
- * The records of the text, none of whose fields has been looked at yet.  One
- * that cannot be parsed is rejected, and is a string of its text.
+ * The records of the text, each of which is a string of its own.
  */
 Record	   *
 sidecar_read_text(text *input, const Record *sent, int *nrecords)
@@ -69,38 +73,67 @@ sidecar_read_text(text *input, const Record *sent, int *nrecords)
 		record->json.val.string.val = unconstify(char *, start);
 		record->json.val.string.len = length;
 	}
-	sidecar_parse_texts(records, *nrecords);
 	return records;
 }
 
 /*
- * Parses the records that are texts.
+ * Parses the records that are texts; unless it is all, only of objects.  One that
+ * cannot be parsed is rejected, and stays a text.
  */
 void
-sidecar_parse_texts(Record *records, int nrecords)
+sidecar_parse_texts(Record *records, int nrecords, bool all)
 {
 	Record	  **texts = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Record *) * Max(nrecords, 1));
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "sidecar parse", ALLOCSET_DEFAULT_SIZES);
 	int			ntexts = 0;
 
 	for (int i = 0; i < nrecords; i++)
 	{
-		if (records[i].json.type == jbvString)
+		if (records[i].json.type == jbvString && (all || is_text_of_object(&records[i].json)))
 			texts[ntexts++] = &records[i];
 	}
-	sidecar_try_each(CurrentMemoryContext, texts, ntexts, parse_record, NULL, NULL);
+	sidecar_try_each(CurrentMemoryContext, texts, ntexts, parse_record, NULL, scratch);
 	pfree(texts);
+	MemoryContextDelete(scratch);
 }
 
 /*
- * Parses the text that the record is.
+ * Parses the text that the record is, in a context that is no record's.
  */
 static void
 parse_record(void *arg, Record *record)
 {
-	char	   *text = pnstrdup(record->json.val.string.val, record->json.val.string.len);
+	MemoryContext scratch = arg;
+	MemoryContext old = MemoryContextSwitchTo(scratch);
+	JsonbValue	value = record->json;
+	Jsonb	   *parsed = NULL;
 
-	JsonbToJsonbValue(DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text))), &record->json);
-	pfree(text);
+	do
+	{
+		char	   *string = pnstrdup(value.val.string.val, value.val.string.len);
+
+		parsed = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(string)));
+		JsonbToJsonbValue(parsed, &value);
+		/* a scalar is wrapped in an array */
+		if (JsonContainerIsScalar(value.val.binary.data))
+			(void) JsonbExtractScalar(value.val.binary.data, &value);
+		/* it may have been made into text twice */
+	} while (is_text_of_object(&value));
+	MemoryContextSwitchTo(old);
+	/* what is no object is refused when its fields are read */
+	JsonbToJsonbValue(memcpy(palloc(VARSIZE(parsed)), parsed, VARSIZE(parsed)), &record->json);
+	MemoryContextReset(scratch);
+}
+
+static bool
+is_text_of_object(const JsonbValue *value)
+{
+	const char *end;
+
+	if (value->type != jbvString)
+		return false;
+	end = value->val.string.val + value->val.string.len;
+	return skip_space(value->val.string.val, end) < end && *skip_space(value->val.string.val, end) == '{';
 }
 
 /*
@@ -120,7 +153,7 @@ begin_cutting(text *input)
 {
 	Cutter		cutter = {.line = 1};
 
-	cutter.at = cutter.counted = VARDATA_ANY(input);
+	cutter.begin = cutter.at = cutter.counted = VARDATA_ANY(input);
 	cutter.end = cutter.at + VARSIZE_ANY_EXHDR(input);
 	if (cutter.end - cutter.at >= 3 && memcmp(cutter.at, BYTE_ORDER_MARK, 3) == 0)
 		cutter.at += 3;
@@ -155,8 +188,8 @@ cut_line(Cutter *cutter, const char **start, int *length)
 	end = memchr(cutter->at, '\n', cutter->end - cutter->at);
 	if (end == NULL)
 		end = cutter->end;
-	else if (**start == '{' && end_of_value(*start, end) == NULL)
-		end = end_of_layout(*start, end, cutter->end);
+	else if (**start == '{' && end_of_value(*start, end, NO_LAYOUT) == NULL)
+		end = end_of_layout(cutter, end);
 	cutter->at = end;
 	while (end > *start && (end[-1] == '\r' || end[-1] == ' ' || end[-1] == ','))
 		end--;
@@ -165,20 +198,19 @@ cut_line(Cutter *cutter, const char **start, int *length)
 }
 
 /*
- * Where an object ends of which a line is the beginning: somebody has laid it
- * out, or the line was cut off.
+ * Where the object ends whose beginning is the line before line_end: somebody
+ * has laid it out, or the line was cut off.
  */
 static const char *
-end_of_layout(const char *at, const char *line_end, const char *end)
+end_of_layout(const Cutter *cutter, const char *line_end)
 {
-	const char *next = skip_space(line_end, end);
-	const char *object_end;
+	int			indent = 0;
+	const char *end;
 
-	/* the next record: of JSON Lines one bad one must not cost the others */
-	if (next == end || *next == '{')
-		return line_end;
-	object_end = end_of_value(at, end);
-	return object_end == NULL ? line_end : object_end;
+	while (cutter->at - indent > cutter->begin && cutter->at[-indent - 1] != '\n')
+		indent++;
+	end = end_of_value(cutter->at, cutter->end, indent);
+	return end == NULL ? line_end : end;
 }
 
 static bool
@@ -202,7 +234,7 @@ cut_element(Cutter *cutter, const char **start, int *length)
 	if (cutter->at == cutter->end)
 		return false;
 	*start = cutter->at;
-	end = end_of_value(cutter->at, cutter->end);
+	end = end_of_value(cutter->at, cutter->end, NO_LAYOUT);
 	if (end == NULL)
 		end = cutter->end;
 	cutter->at = end < cutter->end && *end == ',' ? end + 1 : end;
@@ -213,15 +245,24 @@ cut_element(Cutter *cutter, const char **start, int *length)
 /*
  * Where the value ends that begins there: before a comma or bracket that is not
  * its own, or with its own last bracket; NULL if it does not end.
+ *
+ * Of a layout with that indent, unless it is NO_LAYOUT, also NULL if a string
+ * does not end with its line, or a line is not indented more and begins another
+ * object: of JSON Lines one bad one must not cost the others.
  */
 static const char *
-end_of_value(const char *at, const char *end)
+end_of_value(const char *start, const char *end, int indent)
 {
 	int			depth = 0;
 	bool		in_string = false;
 
-	for (; at < end; at++)
+	for (const char *at = start; at < end; at++)
 	{
+		/* it may be as large as memory */
+		if (((at - start) & 0xffff) == 0)
+			CHECK_FOR_INTERRUPTS();
+		if (indent != NO_LAYOUT && *at == '\n' && (in_string || begins_object(at + 1, end, indent)))
+			return NULL;
 		if (in_string)
 		{
 			if (*at == '\\' && at + 1 < end)
@@ -239,6 +280,19 @@ end_of_value(const char *at, const char *end)
 			return at + 1;
 	}
 	return NULL;
+}
+
+/*
+ * True of a line that is indented so much at most and begins an object.
+ */
+static bool
+begins_object(const char *line, const char *end, int indent)
+{
+	const char *at = line;
+
+	while (at < end && at - line < indent && (*at == ' ' || *at == '\t'))
+		at++;
+	return at < end && *at == '{';
 }
 
 static const char *

@@ -91,6 +91,7 @@ typedef struct Inbox
 	const SidecarEntity *entity;
 	const char *name;			/* of the foreign table */
 	Batch	   *batch;
+	bool		copying;		/* it is a COPY */
 	bool		strict;			/* the first bad record is an error */
 	JsonbValue *columns;		/* their names, as keys of an object */
 	bool	   *absent;			/* which of them the sidecar lacks */
@@ -129,6 +130,7 @@ static void require_same_role(const Inbox *inbox);
 static void read_row(const Inbox *inbox, TupleTableSlot *slot, Record *record);
 static void refuse_column(const Inbox *inbox, const char *name);
 static void read_rule(Record *record, const char *name);
+static void refuse(Record *record, char *error);
 static int64 copy_line(void);
 static bool is_convertible(Inbox *inbox, Record *record);
 static void store_now(Inbox *inbox, Record *record);
@@ -286,6 +288,7 @@ begin_insert(ModifyTableState *mtstate, ResultRelInfo *target)
 	inbox->batch->merging = true;
 	/* by the plan: a partition that is routed to is not planned itself */
 	inbox->batch->store.keep = plan != NULL && plan->onConflictAction == ONCONFLICT_NOTHING;
+	inbox->copying = plan == NULL;
 	inbox->strict = inbox_rejects == REJECTS_ERROR;
 	learn_columns(inbox, rel);
 	inbox->row_by_row = inbox->outcome != InvalidAttrNumber && plan != NULL &&
@@ -418,7 +421,7 @@ insert_row(EState *estate, ResultRelInfo *target, TupleTableSlot *slot, TupleTab
 
 	require_same_role(inbox);
 	record.position = inbox->nrecords++;
-	record.line = copy_line();
+	record.line = inbox->copying ? copy_line() : 0;
 	read_row(inbox, slot, &record);
 	if (record.outcome == SIDECAR_REJECTED || (inbox->strict && !is_convertible(inbox, &record)))
 		reject(inbox, &record, true);
@@ -466,8 +469,8 @@ read_row(const Inbox *inbox, TupleTableSlot *slot, Record *record)
 		AttrNumber	attnum = (AttrNumber) (i + 1);
 		JsonbValue	value;
 
-		/* NULL is not given; an outcome is ours to give */
-		if (slot->tts_isnull[i] || TupleDescAttr(desc, i)->attisdropped || attnum == inbox->outcome)
+		/* NULL is not given */
+		if (slot->tts_isnull[i] || TupleDescAttr(desc, i)->attisdropped)
 			continue;
 		value.type = jbvString;
 		value.val.string.val = TextDatumGetCString(slot->tts_values[i]);
@@ -478,6 +481,13 @@ read_row(const Inbox *inbox, TupleTableSlot *slot, Record *record)
 			/* what names no rule is parked with the rest, to be mended */
 			if (record->outcome != SIDECAR_REJECTED)
 				continue;
+		}
+		else if (attnum == inbox->outcome)
+		{
+			/* that is ours to give: a column of that name can have no value */
+			if (sidecar_is_blank(value.val.string.val, value.val.string.len))
+				continue;
+			refuse(record, psprintf("column \"" INBOX_COL_OUTCOME "\" of an inbox cannot be given"));
 		}
 		if (inbox->absent[i])
 		{
@@ -525,13 +535,22 @@ read_rule(Record *record, const char *name)
 		record->rule = rule;
 		return;
 	}
-	record->outcome = SIDECAR_REJECTED;
-	record->sqlstate = ERRCODE_INVALID_PARAMETER_VALUE;
-	record->error = psprintf("unknown on_conflict \"%s\"", name);
+	refuse(record, psprintf("unknown on_conflict \"%s\"", name));
 }
 
 /*
- * The line of the file that COPY is at; 0 if it is no COPY.
+ * Rejects the record for what an inbox alone has (22023).
+ */
+static void
+refuse(Record *record, char *error)
+{
+	record->outcome = SIDECAR_REJECTED;
+	record->sqlstate = ERRCODE_INVALID_PARAMETER_VALUE;
+	record->error = error;
+}
+
+/*
+ * The line of the file that COPY is at.
  *
  * GetErrorContextStack() tells it too, as a text, with the line's beginning: too
  * much to make and to keep of every row, and what is wrong with most bad ones is

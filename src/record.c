@@ -8,12 +8,11 @@
  */
 #include "postgres.h"
 
-#include <ctype.h>
-
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
+#include "parser/scansup.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
@@ -163,7 +162,7 @@ sidecar_is_blank(const char *string, int length)
 {
 	for (int i = 0; i < length; i++)
 	{
-		if (!isspace((unsigned char) string[i]))
+		if (!scanner_isspace(string[i]))
 			return false;
 	}
 	return true;

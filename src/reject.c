@@ -12,6 +12,7 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -22,6 +23,12 @@
 #include "utils/rel.h"
 
 #include "batch.h"
+
+/* Of what is parked at once, and of a text: less than a jsonb and an array take */
+#define MAX_PARKED_BYTES (64 * 1024 * 1024)
+
+/* What is told of an error, in bytes */
+#define MAX_ERROR_LENGTH 2000
 
 /* What is parked of a record */
 typedef enum ParkedColumn
@@ -45,10 +52,11 @@ typedef struct Parked
 	bool		nulls[PARKED_COLUMNS][SIDECAR_CHUNK];
 } Parked;
 
-static bool is_about_record(int sqlstate);
+static bool is_about_record(int sqlstate, Attempt attempt);
 static SidecarError *unfit(Relation rel);
 static SidecarError *wrong_columns(Relation rel);
 static int	collect(Record *records, int nrecords, int *start, Parked *parked);
+static void clip(Record *record);
 static void put_text(Parked *parked, ParkedColumn column, int n, const char *text);
 static void put_options(Parked *parked, int n, const Record *record);
 static void put_origin(Parked *parked, int n, const Record *record);
@@ -57,11 +65,11 @@ static void insert_rejects(Parked *parked, int n);
 
 /*
  * In a PG_CATCH: rolls the sub-transaction back, to the memory context and the
- * resource owner from before it, and returns the error if it lies in a record,
- * or may do so because there are policies; raises it again if not.
+ * resource owner from before it, and returns the error if it lies in a record;
+ * raises it again if not.
  */
 ErrorData  *
-sidecar_roll_back(MemoryContext context, ResourceOwner owner, bool policies)
+sidecar_roll_back(MemoryContext context, ResourceOwner owner, Attempt attempt)
 {
 	ErrorData  *edata;
 
@@ -72,8 +80,7 @@ sidecar_roll_back(MemoryContext context, ResourceOwner owner, bool policies)
 	RollbackAndReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
-	if (!is_about_record(edata->sqlerrcode) &&
-		!(policies && edata->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE))
+	if (!is_about_record(edata->sqlerrcode, attempt))
 		ReThrowError(edata);
 	return edata;
 }
@@ -112,7 +119,7 @@ sidecar_try_each(MemoryContext errors, Record **records, int nrecords, RecordWor
 		}
 		PG_CATCH();
 		{
-			ErrorData  *edata = sidecar_roll_back(context, owner, false);
+			ErrorData  *edata = sidecar_roll_back(context, owner, READING_VALUES);
 
 			sidecar_reject(errors, records[i], edata, blame ? blame(arg, records[i]) : NULL);
 			i++;
@@ -128,7 +135,7 @@ sidecar_try_each(MemoryContext errors, Record **records, int nrecords, RecordWor
  * they like.
  */
 static bool
-is_about_record(int sqlstate)
+is_about_record(int sqlstate, Attempt attempt)
 {
 	switch (ERRCODE_TO_CATEGORY(sqlstate))
 	{
@@ -138,17 +145,24 @@ is_about_record(int sqlstate)
 		case MAKE_SQLSTATE('2', 'D', '0', '0', '0'):	/* transaction end */
 		case MAKE_SQLSTATE('3', 'B', '0', '0', '0'):	/* savepoint */
 		case MAKE_SQLSTATE('3', 'D', '0', '0', '0'):	/* no such database */
-		case MAKE_SQLSTATE('3', 'F', '0', '0', '0'):	/* no such schema */
 		case MAKE_SQLSTATE('4', '0', '0', '0', '0'):	/* rolled back */
-		case MAKE_SQLSTATE('4', '2', '0', '0', '0'):	/* privileges, missing
-														 * objects */
 		case MAKE_SQLSTATE('5', '3', '0', '0', '0'):	/* resources */
 		case MAKE_SQLSTATE('5', '5', '0', '0', '0'):	/* locks, objects in use */
 		case MAKE_SQLSTATE('5', '7', '0', '0', '0'):	/* cancel, shutdown */
 		case MAKE_SQLSTATE('5', '8', '0', '0', '0'):	/* system */
 		case MAKE_SQLSTATE('F', '0', '0', '0', '0'):	/* configuration file */
-		case MAKE_SQLSTATE('X', 'X', '0', '0', '0'):	/* internal */
 			return false;
+		case MAKE_SQLSTATE('X', 'X', '0', '0', '0'):	/* internal; a few
+														 * types' input says no
+														 * more */
+			return attempt == READING_VALUES && sqlstate == ERRCODE_INTERNAL_ERROR;
+		case MAKE_SQLSTATE('3', 'F', '0', '0', '0'):	/* no such schema */
+		case MAKE_SQLSTATE('4', '2', '0', '0', '0'):	/* privileges, missing
+														 * objects */
+			if (sqlstate == ERRCODE_INSUFFICIENT_PRIVILEGE)
+				return attempt == WRITING_UNDER_POLICIES;
+			/* some types' input says of a bad value that it has no syntax */
+			return attempt == READING_VALUES;
 		default:
 			return true;
 	}
@@ -168,6 +182,8 @@ sidecar_reject(MemoryContext context, Record *record, ErrorData *edata, const ch
 	/* message and detail in one line, as a column of a result shows them */
 	record->error = psprintf("%s%s%s%s%s", field ? field : "", field ? ": " : "", edata->message,
 							 edata->detail ? ": " : "", edata->detail ? edata->detail : "");
+	/* it quotes the value, which may be as large as memory */
+	record->error[pg_mbcliplen(record->error, (int) strlen(record->error), MAX_ERROR_LENGTH)] = '\0';
 	MemoryContextSwitchTo(old);
 	FreeErrorData(edata);
 }
@@ -207,7 +223,9 @@ collect(Record *records, int nrecords, int *start, Parked *parked)
 {
 	int			n = 0;
 
-	for (; *start < nrecords && n < SIDECAR_CHUNK; (*start)++)
+	Size		bytes = 0;
+
+	for (; *start < nrecords && n < SIDECAR_CHUNK && bytes < MAX_PARKED_BYTES; (*start)++)
 	{
 		Record	   *record = &records[*start];
 
@@ -220,7 +238,9 @@ collect(Record *records, int nrecords, int *start, Parked *parked)
 		 * lost
 		 */
 		put_text(parked, PARKED_UNIQUE_ID, n, record->key);
+		clip(record);
 		parked->values[PARKED_RECORD][n] = JsonbPGetDatum(JsonbValueToJsonb(&record->json));
+		bytes += VARSIZE(DatumGetPointer(parked->values[PARKED_RECORD][n]));
 		put_text(parked, PARKED_ON_CONFLICT, n, sidecar_on_conflict.words[record->rule]);
 		put_options(parked, n, record);
 		put_origin(parked, n, record);
@@ -229,6 +249,17 @@ collect(Record *records, int nrecords, int *start, Parked *parked)
 		n++;
 	}
 	return n;
+}
+
+/*
+ * Cuts off what is no JSON and too large to be parked as a string of it.
+ */
+static void
+clip(Record *record)
+{
+	if (record->json.type == jbvString && record->json.val.string.len > MAX_PARKED_BYTES)
+		record->json.val.string.len = pg_mbcliplen(record->json.val.string.val, record->json.val.string.len,
+												   MAX_PARKED_BYTES);
 }
 
 static void

@@ -63,7 +63,7 @@ sidecar_retry_rejects(PG_FUNCTION_ARGS)
 	records = read_rejects(rejects, PG_ARGISNULL(0), PG_GETARG_DATUM(0), &nrecords);
 
 	/* what was no JSON may have been mended */
-	sidecar_parse_texts(records, nrecords);
+	sidecar_parse_texts(records, nrecords, true);
 
 	/* a batch is of one entity; the answer is in the order of the table */
 	qsort(records, nrecords, sizeof(Record), compare_entities);

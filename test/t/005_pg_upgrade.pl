@@ -25,6 +25,8 @@ $old->adjust_conf('postgresql.conf', 'autovacuum_worker_slots', undef);
 $old->start;
 populate($old, 'enriched', 'partitioned');
 populate($old, 'other', 'with_index');
+# here with a column that the inbox has been brought
+$old->safe_psql('other', 'SELECT sidecar_install()');
 
 # a privilege that is new in 17 shows in what an owner may do
 sub seen
