@@ -53,13 +53,18 @@ $node->safe_psql('postgres', q(
 			OR rule = 'most_confident' AND old.confidence_score IS NOT NULL AND COALESCE(given.confidence_score, -1) < old.confidence_score
 			OR rule = 'fill' AND NOT (old.ein_number IS NULL AND given.ein_number IS NOT NULL
 				OR old.clay_tags IS NULL AND given.clay_tags IS NOT NULL
-				OR old.enrichment_payload IS NULL AND given.enrichment_payload IS NOT NULL) THEN
+				OR old.enrichment_payload IS NULL AND given.enrichment_payload IS NOT NULL
+				OR old.enrichment_source IS NULL AND given.enrichment_source IS NOT NULL
+				OR old.confidence_score IS NULL AND given.confidence_score IS NOT NULL) THEN
 			RETURN CASE WHEN same THEN 'unchanged' ELSE 'skipped' END;
 		END IF;
 		IF rule = 'fill' THEN
 			given.ein_number := COALESCE(old.ein_number, given.ein_number);
 			given.clay_tags := COALESCE(old.clay_tags, given.clay_tags);
 			given.enrichment_payload := COALESCE(old.enrichment_payload, given.enrichment_payload);
+			given.enrichment_source := COALESCE(old.enrichment_source, given.enrichment_source);
+			given.confidence_score := COALESCE(old.confidence_score, given.confidence_score);
+			given.last_enriched_at := old.last_enriched_at;
 		END IF;
 		new := old;
 		new.ein_number := COALESCE(given.ein_number, old.ein_number);
