@@ -36,7 +36,7 @@ $$;
 
 
 -- ---------------------------------------------------------------------------
--- Triggers: updated_at
+-- Triggers: updated_at, and the marks of our tables
 -- ---------------------------------------------------------------------------
 
 CREATE FUNCTION @extschema@.update_company_sidecar_updated_at()
@@ -55,13 +55,23 @@ LANGUAGE C;
 COMMENT ON FUNCTION @extschema@.update_people_sidecar_updated_at() IS
 'trigger BEFORE UPDATE FOR EACH ROW: updated_at becomes now(); the table that carries it is the people sidecar';
 
+CREATE FUNCTION @extschema@.sidecar_rejects_mark()
+RETURNS trigger
+AS 'MODULE_PATHNAME', 'sidecar_rejects_mark'
+LANGUAGE C;
+
+COMMENT ON FUNCTION @extschema@.sidecar_rejects_mark() IS
+'trigger BEFORE UPDATE FOR EACH ROW that changes nothing; the table that carries it is the one in which records are parked';
+
 -- A table with one of these triggers is where everybody's enrichment goes: a
 -- right, which a table's owner has to hold.  Owners of the database have it, so
 -- that they restore their dumps; others are given it.
 REVOKE EXECUTE ON FUNCTION @extschema@.update_company_sidecar_updated_at(),
-                           @extschema@.update_people_sidecar_updated_at() FROM PUBLIC;
+                           @extschema@.update_people_sidecar_updated_at(),
+                           @extschema@.sidecar_rejects_mark() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.update_company_sidecar_updated_at(),
-                          @extschema@.update_people_sidecar_updated_at() TO pg_database_owner;
+                          @extschema@.update_people_sidecar_updated_at(),
+                          @extschema@.sidecar_rejects_mark() TO pg_database_owner;
 
 
 -- ---------------------------------------------------------------------------
@@ -147,12 +157,12 @@ COMMENT ON FUNCTION @extschema@.sidecar_import_people(text, text, text) IS
 'as sidecar_upsert_people(), of text: a JSON array or JSON Lines of person records; one that is not JSON, or that jsonb refuses, is rejected and parked alone';
 
 CREATE FUNCTION @extschema@.sidecar_retry_rejects(max_rows bigint DEFAULT NULL)
-RETURNS TABLE (reject_id bigint, entity text, unique_id text, outcome text, error text)
+RETURNS TABLE (reject_id uuid, entity text, unique_id text, outcome text, error text)
 AS 'MODULE_PATHNAME', 'sidecar_retry_rejects'
 LANGUAGE C;
 
 COMMENT ON FUNCTION @extschema@.sidecar_retry_rejects(bigint) IS
-'tries parked records again, oldest first, at most max_rows: those that can be stored now leave marketing.sidecar_rejects';
+'tries parked records again, at most max_rows, those first that were not tried for longest: what can be stored now is parked no more';
 
 
 -- ---------------------------------------------------------------------------
@@ -339,8 +349,8 @@ COMMENT ON FUNCTION @extschema@.sidecar_status() IS
 -- identifiers that the texts are written in.
 -- ---------------------------------------------------------------------------
 
--- n is the order in which they are made.  An entity's sidecar table is known by
--- its name: sidecar_entity_bindings().sidecar_name.
+-- n is the order in which they are made.  What sidecar_entity_bindings() says of
+-- a table has its name in sidecar_name.
 CREATE FUNCTION @extschema@.sidecar_table_definitions()
 RETURNS TABLE (n integer, table_name text, key_column text, description text)
 LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 3
@@ -364,7 +374,7 @@ COMMENT ON FUNCTION @extschema@.sidecar_table_definitions() IS
 CREATE FUNCTION @extschema@.sidecar_column_definitions()
 RETURNS TABLE (
     table_name text, n integer, column_name text, type text, rest text, description text)
-LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 33
+LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 35
 SET search_path = pg_catalog, pg_temp
 SET quote_all_identifiers = off
 BEGIN ATOMIC
@@ -404,23 +414,33 @@ VALUES
      'When the row was inserted'),
     ('people_sidecar', 10, 'updated_at', 'timestamp without time zone', ' DEFAULT now()',
      'When the row was last updated (by trigger)'),
-    ('sidecar_rejects', 1, 'reject_id', 'bigint', ' GENERATED ALWAYS AS IDENTITY',
-     'Order in which records were parked'),
-    ('sidecar_rejects', 2, 'entity', 'text', ' NOT NULL',
+    -- no sequence: a subscriber that takes over would begin it anew
+    ('sidecar_rejects', 1, 'reject_id', 'uuid', ' NOT NULL DEFAULT gen_random_uuid()',
+     'Key of the parked record'),
+    ('sidecar_rejects', 2, 'record_no', 'bigint', ' NOT NULL DEFAULT 1',
+     'Order among records of the same rejected_at: number of the record in its call'),
+    ('sidecar_rejects', 3, 'entity', 'text', ' NOT NULL',
      'What the record is about: company or people'),
-    ('sidecar_rejects', 3, 'unique_id', 'text', '', 'Key that the record names, if it names one'),
-    ('sidecar_rejects', 4, 'record', 'jsonb', ' NOT NULL', 'The record as it was sent'),
-    ('sidecar_rejects', 5, 'on_conflict', 'text', ' NOT NULL',
+    ('sidecar_rejects', 4, 'unique_id', 'text', '', 'Key that the record names, if it names one'),
+    ('sidecar_rejects', 5, 'record', 'jsonb', ' NOT NULL', 'The record as it was sent'),
+    ('sidecar_rejects', 6, 'on_conflict', 'text', ' NOT NULL',
      'Survivorship rule that it was sent with'),
-    ('sidecar_rejects', 6, 'options', 'jsonb', '', 'What else it was sent with'),
-    ('sidecar_rejects', 7, 'origin', 'jsonb', '', 'Where it came from: line of a file'),
-    ('sidecar_rejects', 8, 'error', 'text', ' NOT NULL', 'Why it could not be stored'),
-    ('sidecar_rejects', 9, 'sqlstate', 'text', ' NOT NULL', 'The same as an SQLSTATE'),
-    ('sidecar_rejects', 10, 'attempts', 'integer', ' NOT NULL DEFAULT 1', 'How often it was tried'),
-    ('sidecar_rejects', 11, 'rejected_at', 'timestamp with time zone', ' NOT NULL DEFAULT now()',
+    ('sidecar_rejects', 7, 'options', 'jsonb', '', 'What else it was sent with'),
+    ('sidecar_rejects', 8, 'origin', 'jsonb', '', 'Where it came from: line of a file'),
+    ('sidecar_rejects', 9, 'error', 'text', ' NOT NULL', 'Why it could not be stored'),
+    ('sidecar_rejects', 10, 'sqlstate', 'text', ' NOT NULL', 'The same as an SQLSTATE'),
+    ('sidecar_rejects', 11, 'attempts', 'integer', ' NOT NULL DEFAULT 1',
+     'How often it was tried: once, and by sidecar_retry_rejects()'),
+    ('sidecar_rejects', 12, 'rejected_at', 'timestamp with time zone', ' NOT NULL DEFAULT now()',
      'When it was parked'),
-    ('sidecar_rejects', 12, 'last_tried_at', 'timestamp with time zone', ' NOT NULL DEFAULT now()',
-     'When it was last tried');
+    ('sidecar_rejects', 13, 'last_tried_at', 'timestamp with time zone', ' NOT NULL DEFAULT now()',
+     'When it was last tried'),
+    -- of the texts' bytes, whatever the encoding; nobody can make two of one hash
+    ('sidecar_rejects', 14, 'hash', 'bytea',
+     ' GENERATED ALWAYS AS (sha256(decode(replace('
+     'entity || ''/'' || on_conflict || ''/'' || COALESCE(options::text, '''') || ''/'' || record::text, '
+     'chr(92), chr(92) || chr(92)), ''escape''))) STORED',
+     'The same again is the same record: of entity, on_conflict, options and record');
 END;
 
 COMMENT ON FUNCTION @extschema@.sidecar_column_definitions() IS
@@ -431,26 +451,27 @@ COMMENT ON FUNCTION @extschema@.sidecar_column_definitions() IS
 CREATE FUNCTION @extschema@.sidecar_index_definitions()
 RETURNS TABLE (
     table_name text, n integer, index_name text, method text, family text, column_name text,
-    is_descending boolean)
-LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 11
+    is_descending boolean, is_unique boolean)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 12
 SET search_path = pg_catalog, pg_temp
 SET quote_all_identifiers = off
 BEGIN ATOMIC
 SELECT table_name, n, 'idx_' || table_name || '_' || suffix, method, family, column_name,
-       is_descending
+       is_descending, is_unique
 FROM (VALUES
-    ('company_sidecar', 1, 'ein', 'btree', 'text_ops', 'ein_number', false),
-    ('company_sidecar', 2, 'duns', 'btree', 'text_ops', 'dun_and_bradstreet_number', false),
-    ('company_sidecar', 3, 'enriched', 'btree', 'datetime_ops', 'last_enriched_at', true),
-    ('company_sidecar', 4, 'source', 'btree', 'text_ops', 'enrichment_source', false),
-    ('company_sidecar', 5, 'confidence', 'btree', 'numeric_ops', 'confidence_score', true),
-    ('company_sidecar', 6, 'payload', 'gin', 'jsonb_ops', 'enrichment_payload', false),
-    ('people_sidecar', 1, 'enriched', 'btree', 'datetime_ops', 'last_enriched_at', true),
-    ('people_sidecar', 2, 'source', 'btree', 'text_ops', 'enrichment_source', false),
-    ('people_sidecar', 3, 'confidence', 'btree', 'numeric_ops', 'confidence_score', true),
-    ('people_sidecar', 4, 'social', 'gin', 'jsonb_ops', 'social_profiles', false),
-    ('people_sidecar', 5, 'payload', 'gin', 'jsonb_ops', 'enrichment_payload', false)
-) d (table_name, n, suffix, method, family, column_name, is_descending);
+    ('company_sidecar', 1, 'ein', 'btree', 'text_ops', 'ein_number', false, false),
+    ('company_sidecar', 2, 'duns', 'btree', 'text_ops', 'dun_and_bradstreet_number', false, false),
+    ('company_sidecar', 3, 'enriched', 'btree', 'datetime_ops', 'last_enriched_at', true, false),
+    ('company_sidecar', 4, 'source', 'btree', 'text_ops', 'enrichment_source', false, false),
+    ('company_sidecar', 5, 'confidence', 'btree', 'numeric_ops', 'confidence_score', true, false),
+    ('company_sidecar', 6, 'payload', 'gin', 'jsonb_ops', 'enrichment_payload', false, false),
+    ('people_sidecar', 1, 'enriched', 'btree', 'datetime_ops', 'last_enriched_at', true, false),
+    ('people_sidecar', 2, 'source', 'btree', 'text_ops', 'enrichment_source', false, false),
+    ('people_sidecar', 3, 'confidence', 'btree', 'numeric_ops', 'confidence_score', true, false),
+    ('people_sidecar', 4, 'social', 'gin', 'jsonb_ops', 'social_profiles', false, false),
+    ('people_sidecar', 5, 'payload', 'gin', 'jsonb_ops', 'enrichment_payload', false, false),
+    ('sidecar_rejects', 1, 'hash', 'btree', 'bytea_ops', 'hash', false, true)
+) d (table_name, n, suffix, method, family, column_name, is_descending, is_unique);
 END;
 
 COMMENT ON FUNCTION @extschema@.sidecar_index_definitions() IS
@@ -485,22 +506,22 @@ RETURNS TABLE (
     foreign_key text, master_name text, master_key text, sidecar regclass, master regclass,
     problem text)
 AS 'MODULE_PATHNAME', 'sidecar_entity_bindings'
-LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 2;
+LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 3;
 
 COMMENT ON FUNCTION @extschema@.sidecar_entity_bindings() IS
-'the entities: the names that sidecar_install() uses, and the tables that are their sidecar and master now, and why they cannot be used';
+'the entities: the names that sidecar_install() uses, and the tables that are their sidecar and master now, and why they cannot be used; the last row is the table of parked records';
 
 -- The trigger functions.  Whoever re-runs a migration replaces ours by CREATE
 -- OR REPLACE: the triggers stay, and call another function.  Ours is known by
 -- language, symbol and library; the library is that of a function which must be
 -- ours, or else nothing here would work.
 CREATE FUNCTION @extschema@.sidecar_trigger_functions()
-RETURNS TABLE (entity text, function regprocedure, replaced text)
-LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 2
+RETURNS TABLE (table_name text, function regprocedure, replaced text)
+LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 3
 SET search_path = pg_catalog, pg_temp
 SET quote_all_identifiers = off
 BEGIN ATOMIC
-SELECT b.entity, p.oid::regprocedure,
+SELECT b.sidecar_name, p.oid::regprocedure,
        CASE WHEN (p.prolang, p.prosrc, p.probin) IS DISTINCT FROM
                  (ours.prolang, b.trigger_function, ours.probin) THEN
            format('function %s was replaced by another; to put it back: '
@@ -516,29 +537,33 @@ JOIN pg_proc ours
 END;
 
 COMMENT ON FUNCTION @extschema@.sidecar_trigger_functions() IS
-'the trigger function of each entity, and what to do if somebody has replaced it';
+'the trigger function of each table, and what to do if somebody has replaced it';
 
 -- A name is no right: what is found by its name alone has to belong to somebody
 -- who may own sidecar tables, or to whoever calls.  Whoever owns a schema drops
 -- what is in it; whoever owns a table has PostgreSQL run functions of his (in
 -- policies, index predicates, triggers) as those who read it or write to it.
-CREATE FUNCTION @extschema@.sidecar_distrust(owner oid, entity text)
+CREATE FUNCTION @extschema@.sidecar_distrust(owner oid, table_name text)
 RETURNS text
 LANGUAGE sql STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 SET quote_all_identifiers = off
 BEGIN ATOMIC
-SELECT format('its owner %I may not own a sidecar table; if he shall be trusted: '
+SELECT format('its owner %I may not own %s; if he shall be trusted: '
               'GRANT EXECUTE ON FUNCTION %s TO %1$I, then SELECT sidecar_install()',
-              pg_get_userbyid($1), string_agg(t.function::text, ', ' ORDER BY t.entity))
+              pg_get_userbyid($1),
+              CASE WHEN $2 = 'sidecar_rejects' THEN 'the table of parked records'
+                   ELSE 'a sidecar table' END,
+              string_agg(t.function::text, ', ' ORDER BY d.n))
 FROM @extschema@.sidecar_trigger_functions() t
-WHERE t.entity = $2 OR $2 IS NULL
+JOIN @extschema@.sidecar_table_definitions() d USING (table_name)
+WHERE t.table_name = $2 OR $2 IS NULL
 HAVING pg_get_userbyid($1) <> current_user
    AND NOT bool_or(has_function_privilege($1, t.function, 'EXECUTE'));
 END;
 
 COMMENT ON FUNCTION @extschema@.sidecar_distrust(oid, text) IS
-'why what that role owns is not touched when it is found by its name, and what to grant; NULL if it may own the sidecar table of that entity (NULL: of any)';
+'why what that role owns is not touched when it is found by its name, and what to grant; NULL if it may own that table of ours (NULL: any)';
 
 -- Our tables as they are: the bound one, or else the one of that name in schema
 -- marketing, whatever it is; relation is NULL where there is none.
@@ -578,9 +603,8 @@ LEFT JOIN pg_class c ON c.oid = f.relation
 LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_namespace home ON home.nspname = 'marketing'
 LEFT JOIN LATERAL (
-    -- the table of parked records is anybody's who may own a sidecar; what is not
-    -- there yet would be at the mercy of whoever owns the schema
-    SELECT CASE WHEN c.oid IS NOT NULL THEN @extschema@.sidecar_distrust(c.relowner, f.entity)
+    -- what is not there yet would be at the mercy of whoever owns the schema
+    SELECT CASE WHEN c.oid IS NOT NULL THEN @extschema@.sidecar_distrust(c.relowner, f.table_name)
                 WHEN home.oid IS NOT NULL THEN
                     'it would be in schema marketing: ' ||
                     @extschema@.sidecar_distrust(home.nspowner, NULL) END AS reason
@@ -620,7 +644,7 @@ WITH RECURSIVE found AS MATERIALIZED (
     SELECT b.entity, b.master_key, b.master IS NOT NULL AS is_bound,
            c.oid AS relation, c.relkind, c.relpersistence, a.attnum, a.atttypid,
            CASE WHEN b.master IS NULL THEN
-               @extschema@.sidecar_distrust(c.relowner, b.entity) END AS distrust,
+               @extschema@.sidecar_distrust(c.relowner, b.sidecar_name) END AS distrust,
            quote_ident(COALESCE(n.nspname, 'marketing')) || '.' ||
            quote_ident(COALESCE(c.relname, b.master_name)) AS name_sql
     FROM @extschema@.sidecar_entity_bindings() b
@@ -631,6 +655,7 @@ WITH RECURSIVE found AS MATERIALIZED (
     LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN pg_attribute a
         ON a.attrelid = c.oid AND a.attname = b.master_key AND NOT a.attisdropped
+    WHERE b.entity IS NOT NULL
 ),
 -- a domain is what it is made of
 base_type (entity, type, typtype, typbasetype) AS (
@@ -881,18 +906,20 @@ COMMENT ON FUNCTION @extschema@.sidecar_objects_checks() IS
 'the check constraints: their part of sidecar_objects()';
 
 -- One that serves the same queries will do, whatever its name, tablespace and
--- storage parameters, unique or not: the catalog is compared, not a text.
+-- storage parameters, and unique where ours need not be: the catalog is compared,
+-- not a text.
 CREATE FUNCTION @extschema@.sidecar_objects_indexes()
 RETURNS SETOF @extschema@.sidecar_object
-LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 11
+LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 12
 SET search_path = pg_catalog, pg_temp
 SET quote_all_identifiers = off
 BEGIN ATOMIC
 SELECT f.n, d.n, f.entity, 'index', format('%I.%I', f.schema_name, d.index_name),
        CASE WHEN same.is_valid THEN 'present' WHEN NOT same.is_valid THEN 'invalid'
             WHEN taken.what IS NOT NULL THEN 'waiting' ELSE 'missing' END,
-       format('CREATE INDEX %I ON %s USING %s (%I%s)', d.index_name, f.name_sql, d.method,
-              d.column_name, CASE WHEN d.is_descending THEN ' DESC' END),
+       format('CREATE %sINDEX %I ON %s USING %s (%I%s)', CASE WHEN d.is_unique THEN 'UNIQUE ' END,
+              d.index_name, f.name_sql, d.method, d.column_name,
+              CASE WHEN d.is_descending THEN ' DESC' END),
        CASE WHEN same.is_valid THEN NULL
             -- REINDEX does not make the index of a partitioned table valid
             WHEN NOT same.is_valid AND same.relkind = 'I' THEN
@@ -920,7 +947,7 @@ LEFT JOIN LATERAL (
       -- 1 is DESC and 2 is NULLS FIRST; DESC alone means both
       AND i.indoption[0] = CASE WHEN d.is_descending THEN 3 ELSE 0 END
       -- one key column; an expression would have no number
-      AND i.indnkeyatts = 1 AND i.indpred IS NULL
+      AND i.indnkeyatts = 1 AND i.indpred IS NULL AND (i.indisunique OR NOT d.is_unique)
     ORDER BY i.indisvalid DESC LIMIT 1) same ON true
 LEFT JOIN LATERAL (
     SELECT pg_describe_object('pg_class'::regclass, c.oid, 0) AS what
@@ -935,7 +962,7 @@ COMMENT ON FUNCTION @extschema@.sidecar_objects_indexes() IS
 -- A table is bound if it has the trigger, whatever that is called.
 CREATE FUNCTION @extschema@.sidecar_objects_triggers()
 RETURNS SETOF @extschema@.sidecar_object
-LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 2
+LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 3
 SET search_path = pg_catalog, pg_temp
 SET quote_all_identifiers = off
 BEGIN ATOMIC
@@ -948,8 +975,8 @@ SELECT f.n, 0, f.entity, 'trigger', format('%I on %s', b.trigger_name, f.name_sq
               b.trigger_name, f.name_sql, t.function),
        NULLIF(concat_ws('; ', disabled.hint, t.replaced), ''), NULL, old.tgfoid::regprocedure
 FROM @extschema@.sidecar_found_tables() f
-JOIN @extschema@.sidecar_entity_bindings() b USING (entity)
-JOIN @extschema@.sidecar_trigger_functions() t USING (entity)
+JOIN @extschema@.sidecar_entity_bindings() b ON b.sidecar_name = f.table_name
+JOIN @extschema@.sidecar_trigger_functions() t USING (table_name)
 LEFT JOIN pg_trigger old
     ON NOT f.is_bound AND old.tgrelid = f.relation AND old.tgname = b.trigger_name
 LEFT JOIN LATERAL (
@@ -1020,7 +1047,7 @@ CREATE FUNCTION @extschema@.sidecar_objects()
 RETURNS TABLE (
     "position" integer, entity text, kind text, object text, state text, command text, hint text,
     violations text, replaces regprocedure)
-LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 22
+LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 24
 SET search_path = pg_catalog, pg_temp
 SET quote_all_identifiers = off
 BEGIN ATOMIC
@@ -1069,7 +1096,7 @@ COMMENT ON FUNCTION @extschema@.sidecar_is_shard(regclass) IS
 -- The sidecar tables themselves are among them.  Partitions go with their
 -- table; temporary and foreign tables cannot be meant.
 CREATE FUNCTION @extschema@.sidecar_suspects()
-RETURNS TABLE (entity text, relation oid, name_sql text, why text, trigger_name name)
+RETURNS TABLE (table_name text, relation oid, name_sql text, why text, trigger_name name)
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 2
 SET search_path = pg_catalog, pg_temp
 SET quote_all_identifiers = off
@@ -1078,37 +1105,39 @@ WITH binding AS MATERIALIZED (
     SELECT * FROM @extschema@.sidecar_entity_bindings()
 ),
 -- by its trigger, or else its name, or else its columns
-suspect (rank, entity, relation, why, trigger_name) AS (
-    SELECT 1, t.entity, g.tgrelid, 'carries its trigger, too', g.tgname
+suspect (rank, table_name, relation, why, trigger_name) AS (
+    SELECT 1, t.table_name, g.tgrelid, 'carries its trigger, too', g.tgname
     FROM @extschema@.sidecar_trigger_functions() t
     JOIN pg_trigger g ON g.tgfoid = t.function
     -- for each row, before, update
     WHERE (g.tgtype & 19) = 19
     UNION ALL
-    SELECT 2, b.entity, c.oid, 'has its name', NULL
+    SELECT 2, b.sidecar_name, c.oid, 'has its name', NULL
     FROM binding b JOIN pg_class c ON c.relname = b.sidecar_name
     UNION ALL
-    SELECT 3, b.entity, a.attrelid, 'has its columns', NULL
+    SELECT 3, b.sidecar_name, a.attrelid, 'has its columns', NULL
     FROM binding b
     JOIN pg_attribute a
-        ON a.attname IN (b.key_column, 'enrichment_source', 'confidence_score',
-                         'last_enriched_at', 'enrichment_payload') AND NOT a.attisdropped
-    GROUP BY b.entity, a.attrelid
+        ON a.attname = ANY (b.key_column || CASE WHEN b.entity IS NULL
+               THEN '{record,on_conflict,sqlstate,last_tried_at}'
+               ELSE '{enrichment_source,confidence_score,last_enriched_at,enrichment_payload}' END::text[])
+       AND NOT a.attisdropped
+    GROUP BY b.sidecar_name, a.attrelid
     HAVING count(*) = 5
 )
-SELECT DISTINCT ON (s.entity, s.relation)
-       s.entity, s.relation, quote_ident(n.nspname) || '.' || quote_ident(c.relname), s.why,
+SELECT DISTINCT ON (s.table_name, s.relation)
+       s.table_name, s.relation, quote_ident(n.nspname) || '.' || quote_ident(c.relname), s.why,
        s.trigger_name
 FROM suspect s
 JOIN pg_class c ON c.oid = s.relation
 JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND NOT c.relispartition
   AND NOT @extschema@.sidecar_is_shard(c.oid)
-ORDER BY s.entity, s.relation, s.rank, s.trigger_name;
+ORDER BY s.table_name, s.relation, s.rank, s.trigger_name;
 END;
 
 COMMENT ON FUNCTION @extschema@.sidecar_suspects() IS
-'the tables that carry an entity''s trigger, or else have the name or the columns of its sidecar, the sidecar among them';
+'the tables that carry the trigger of one of ours, or else have its name or columns, ours among them';
 
 -- After a copy was restored into another schema, or tables were swapped by
 -- renaming them, everything works, but perhaps not on the table that is meant:
@@ -1124,35 +1153,37 @@ WITH found AS MATERIALIZED (
     SELECT * FROM @extschema@.sidecar_found_tables()
 )
 SELECT s.name_sql,
-       CASE WHEN f.is_bound THEN format('the sidecar of entity %s is %s', f.entity, f.name_sql)
+       CASE WHEN f.is_bound THEN format('the %s is %s', what.it_is, f.name_sql)
             WHEN f.problem IS NOT NULL AND s.trigger_name IS NOT NULL THEN
-                format('several tables carry the trigger of entity %s: drop it from those that '
-                       'are not the sidecar, and leave it on the one that is', f.entity)
-            ELSE format('entity %s has no sidecar', f.entity) END ||
+                format('several tables carry the trigger of the %s: drop it from those that '
+                       'are not that, and leave it on the one that is', what.it_is)
+            ELSE format('there is no %s', what.it_is) END ||
        CASE WHEN s.trigger_name IS NULL THEN
-           format(', and %1$s, without its trigger, %2$s: if that is the sidecar, %3$s'
+           format(', and %1$s, without its trigger, %2$s: if that is it, %3$s'
                   'CREATE TRIGGER %4$I BEFORE UPDATE ON %1$s FOR EACH ROW EXECUTE FUNCTION %5$s; '
                   'SELECT sidecar_install()',
                   s.name_sql, s.why, mark.drop_it || '; ', b.trigger_name, t.function)
        ELSE
            format(', but %1$s %2$s: DROP TRIGGER %3$I ON %1$s%4$s', s.name_sql, s.why,
-                  s.trigger_name, '; or, if that is the sidecar, ' || mark.drop_it)
+                  s.trigger_name, '; or, if that is it, ' || mark.drop_it)
        END
 FROM @extschema@.sidecar_suspects() s
-JOIN found f USING (entity)
-JOIN @extschema@.sidecar_entity_bindings() b USING (entity)
-JOIN @extschema@.sidecar_trigger_functions() t USING (entity)
+JOIN found f USING (table_name)
+JOIN @extschema@.sidecar_entity_bindings() b ON b.sidecar_name = f.table_name
+JOIN @extschema@.sidecar_trigger_functions() t USING (table_name)
+CROSS JOIN LATERAL (
+    SELECT COALESCE('sidecar of entity ' || f.entity, 'table of parked records')) what (it_is)
 LEFT JOIN LATERAL (
     SELECT string_agg(format('DROP TRIGGER %I ON %s', g.tgname, f.name_sql), '; '
                       ORDER BY g.tgname)
     FROM pg_trigger g
     WHERE f.is_bound AND g.tgrelid = f.relation AND g.tgfoid = t.function) mark (drop_it) ON true
 WHERE NOT EXISTS (SELECT FROM found o WHERE o.relation = s.relation)
-ORDER BY s.name_sql, s.entity;
+ORDER BY s.name_sql, s.table_name;
 END;
 
 COMMENT ON FUNCTION @extschema@.sidecar_unbound_tables() IS
-'the tables that might be taken for a sidecar and are not, because another one is bound or none: which one is used, and what to do if it is the wrong one';
+'the tables that might be taken for one of ours and are not, because another one is bound or none: which one is used, and what to do if it is the wrong one';
 
 
 -- ---------------------------------------------------------------------------
@@ -1237,7 +1268,12 @@ BEGIN
                 'WHERE s.kind = $1 AND s.object = $2 AND s.state = ''missing'')',
                 (SELECT extnamespace::regnamespace FROM pg_extension WHERE extname = 'sidecar'))
             INTO still_missing USING kind, object;
-            IF still_missing THEN
+            IF still_missing AND SQLSTATE = '23505' THEN
+                outcome := 'waiting';
+                hint := SQLERRM || ': rows are there twice; delete one of each, '
+                        'then SELECT sidecar_install()';
+                RETURN;
+            ELSIF still_missing THEN
                 RAISE;
             END IF;
             outcome := 'present';
@@ -1353,7 +1389,7 @@ BEGIN
                     outcome := 'replaced';
                     EXECUTE format('SELECT COALESCE(%1$s.sidecar_drop_replaced($1, $2, c.relowner), $3) '
                                    'FROM %1$s.sidecar_found_tables() f, pg_class c '
-                                   'WHERE f.entity = $4 AND c.oid = f.relation', home)
+                                   'WHERE f.entity IS NOT DISTINCT FROM $4 AND c.oid = f.relation', home)
                     INTO hint USING object, o.replaces, o.hint, o.entity;
                 END IF;
             END IF;
@@ -1383,7 +1419,7 @@ BEGIN
     END IF;
     EXECUTE format('SELECT %s.sidecar_distrust(n.nspowner, NULL) FROM pg_namespace n '
                    'WHERE n.nspname = $1', home) INTO distrust USING 'marketing';
-    FOR e IN EXECUTE format('SELECT * FROM %s.sidecar_entity_bindings()', home) LOOP
+    FOR e IN EXECUTE format('SELECT * FROM %s.sidecar_entity_bindings() WHERE entity IS NOT NULL', home) LOOP
         object := format('table marketing.%I', e.master_name);
         outcome := 'present';
         hint := NULL;
@@ -1439,7 +1475,7 @@ BEGIN
         JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'sidecar',
         LATERAL pg_identify_object(d.classid, d.objid, d.objsubid) i
         WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
-          AND i.type IN ('schema', 'table', 'sequence')
+          AND i.type IN ('schema', 'table')
     LOOP
         EXECUTE format('ALTER EXTENSION sidecar DROP %s %s', made.type, made.identity);
     END LOOP;

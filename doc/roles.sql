@@ -17,7 +17,7 @@ GRANT SELECT (entity) ON marketing.sidecar_rejects TO sidecar_reader;
 GRANT SELECT (company_unique_id) ON marketing.company_master TO sidecar_writer;
 GRANT SELECT (unique_id) ON marketing.people_master TO sidecar_writer;
 GRANT SELECT, INSERT, UPDATE ON marketing.company_sidecar, marketing.people_sidecar TO sidecar_writer;
-GRANT INSERT (entity, unique_id, record, on_conflict, options, origin, error, sqlstate) ON marketing.sidecar_rejects TO sidecar_writer;
+GRANT INSERT (record_no, entity, unique_id, record, on_conflict, options, origin, error, sqlstate) ON marketing.sidecar_rejects TO sidecar_writer;
 SELECT format('GRANT SELECT, INSERT ON %s TO sidecar_writer, sidecar_operator', objid::regclass)
 FROM pg_depend JOIN pg_extension e ON e.oid = refobjid
 JOIN pg_class c ON c.oid = objid AND c.relkind = 'f'

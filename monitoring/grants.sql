@@ -15,4 +15,4 @@ GRANT SELECT (entity) ON marketing.sidecar_rejects TO sidecar_exporter;
 -- the dashboard also shows names, field coverage, and why records were rejected,
 -- but not the records themselves
 GRANT SELECT ON marketing.company_master, marketing.people_master, marketing.company_sidecar, marketing.people_sidecar TO sidecar_dashboard;
-GRANT SELECT (reject_id, entity, unique_id, error, sqlstate, rejected_at, attempts, last_tried_at) ON marketing.sidecar_rejects TO sidecar_dashboard;
+GRANT SELECT (reject_id, record_no, entity, unique_id, error, sqlstate, rejected_at, attempts, last_tried_at) ON marketing.sidecar_rejects TO sidecar_dashboard;

@@ -156,7 +156,7 @@ SELECT object, outcome, hint FROM sidecar_install() WHERE object ~ 'sidecar' AND
 SELECT sidecar_upsert_company('c1');
 \echo :LAST_ERROR_SQLSTATE
 SELECT unnest(to_do) AS to_do FROM sidecar_status() WHERE entity = 'company';
-GRANT EXECUTE ON FUNCTION update_company_sidecar_updated_at(), update_people_sidecar_updated_at() TO regress_sidecar_owner;
+GRANT EXECUTE ON FUNCTION update_company_sidecar_updated_at(), update_people_sidecar_updated_at(), sidecar_rejects_mark() TO regress_sidecar_owner;
 SELECT object, outcome FROM sidecar_install() WHERE outcome <> 'present';
 SELECT relname, pg_get_userbyid(relowner) = 'regress_sidecar_owner' AS own FROM pg_class WHERE relnamespace = 'marketing'::regnamespace AND relname ~ '(company|people)' ORDER BY 1;
 SET ROLE regress_sidecar_owner;

@@ -9,8 +9,8 @@ INSERT INTO marketing.people_master SELECT 'p' || i, 'Person ' || i FROM generat
 CREATE VIEW c AS SELECT company_unique_id AS id, ein_number AS ein, clay_tags AS tags, enrichment_payload AS payload,
     last_enriched_at, enrichment_source AS source, confidence_score AS score
 FROM marketing.company_sidecar ORDER BY company_unique_id;
-CREATE VIEW rejects AS SELECT reject_id, entity, unique_id, record, on_conflict, sqlstate, error, attempts
-FROM marketing.sidecar_rejects ORDER BY reject_id;
+CREATE VIEW rejects AS SELECT record_no, entity, unique_id, record, on_conflict, sqlstate, error, attempts
+FROM marketing.sidecar_rejects ORDER BY rejected_at, record_no;
 
 -- types as a person would send them
 SELECT * FROM sidecar_upsert_companies('[
@@ -54,7 +54,7 @@ SELECT * FROM sidecar_upsert_companies('"c1"');
 \echo :LAST_ERROR_SQLSTATE
 
 -- every way to be wrong, among good ones
-TRUNCATE marketing.sidecar_rejects RESTART IDENTITY;
+TRUNCATE marketing.sidecar_rejects;
 SELECT * FROM sidecar_upsert_companies(jsonb_build_array(
     '{"company_unique_id": "c7"}'::jsonb,
     '{"company_unique_id": "nobody"}'::jsonb,
@@ -76,7 +76,7 @@ SELECT * FROM sidecar_upsert_companies(jsonb_build_array(
     '"c1"'::jsonb, '17'::jsonb, 'null'::jsonb, '[{"company_unique_id": "c1"}]'::jsonb,
     '{"company_unique_id": "c8"}'::jsonb,
     '{}'::jsonb));
-SELECT reject_id, unique_id, left(record::text, 60) AS record, on_conflict, sqlstate, attempts FROM rejects;
+SELECT record_no, unique_id, left(record::text, 60) AS record, on_conflict, sqlstate, attempts FROM rejects;
 SELECT id FROM c WHERE id IN ('c7', 'c8');
 -- a key of 50 characters, whatever their bytes
 INSERT INTO marketing.company_master VALUES (repeat('ü', 50), 'Ü');
@@ -84,7 +84,7 @@ SELECT outcome FROM sidecar_upsert_companies(jsonb_build_object('company_unique_
 DELETE FROM marketing.company_master WHERE company_unique_id > 'd';
 
 -- what only the table knows: checks, uniqueness, triggers, an index that is too small
-TRUNCATE marketing.sidecar_rejects RESTART IDENTITY;
+TRUNCATE marketing.sidecar_rejects;
 ALTER TABLE marketing.company_sidecar ADD COLUMN note text DEFAULT 'none', ADD COLUMN n numeric(3,1), ADD CONSTRAINT note_check CHECK (note <> 'bad');
 CREATE UNIQUE INDEX one_note ON marketing.company_sidecar (note) WHERE note <> 'none';
 CREATE FUNCTION no_nine() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -111,7 +111,7 @@ DROP TRIGGER no_nine ON marketing.company_sidecar;
 ALTER TABLE marketing.company_sidecar DROP COLUMN twice, DROP COLUMN n, DROP COLUMN note;
 
 -- errors that do not lie in a record end the call, and park nothing
-TRUNCATE marketing.sidecar_rejects RESTART IDENTITY;
+TRUNCATE marketing.sidecar_rejects;
 CREATE ROLE regress_sidecar_writer;
 GRANT USAGE ON SCHEMA marketing TO regress_sidecar_writer;
 GRANT SELECT, INSERT, UPDATE ON marketing.company_sidecar TO regress_sidecar_writer;
@@ -142,19 +142,18 @@ SELECT * FROM sidecar_upsert_companies('{"company_unique_id": "c1", "ein_number"
 RESET statement_timeout;
 DROP TRIGGER slow ON marketing.company_sidecar;
 SELECT sqlstate, count(*) FROM rejects GROUP BY 1;
-ALTER TABLE marketing.sidecar_rejects RENAME TO elsewhere;
+DROP TRIGGER sidecar_rejects_mark ON marketing.sidecar_rejects;
 SELECT * FROM sidecar_upsert_companies('{"company_unique_id": "nobody"}');
 \echo :LAST_ERROR_SQLSTATE
-SELECT * FROM sidecar_retry_rejects();
+SELECT entity, unique_id, outcome, error FROM sidecar_retry_rejects();
 \echo :LAST_ERROR_SQLSTATE
-ALTER TABLE marketing.elsewhere RENAME TO sidecar_rejects;
 ALTER TABLE marketing.company_sidecar DROP CONSTRAINT fk_company_sidecar_company;
 SELECT * FROM sidecar_upsert_companies('{"company_unique_id": "c1"}');
 \echo :LAST_ERROR_SQLSTATE
 SELECT count(*) > 0 AS installed FROM sidecar_install();
 
 -- several chunks, in any order, with bad records in each
-TRUNCATE marketing.sidecar_rejects RESTART IDENTITY;
+TRUNCATE marketing.sidecar_rejects;
 INSERT INTO marketing.company_master SELECT 'm' || i, 'Company ' || i FROM generate_series(1, 3000) i;
 SELECT outcome, left(error, 14) AS error, count(*) FROM sidecar_upsert_companies((
     SELECT jsonb_agg(jsonb_build_object('company_unique_id', 'm' || i, 'confidence_score', CASE WHEN i % 100 = 7 THEN 101 ELSE i % 100 END) ORDER BY md5(i::text))
@@ -170,29 +169,29 @@ SELECT outcome, count(*) FROM sidecar_retry_rejects() GROUP BY 1 ORDER BY 1;
 DELETE FROM marketing.company_master WHERE company_unique_id ~ '^m';
 
 -- enrichment before promotion: it waits, and comes back
-TRUNCATE marketing.sidecar_rejects RESTART IDENTITY;
+TRUNCATE marketing.sidecar_rejects;
 SELECT * FROM sidecar_upsert_companies('[{"company_unique_id": "early", "ein_number": "1", "last_enriched_at": "2026-01-01"},
     {"company_unique_id": "early", "clay_tags": ["second"], "last_enriched_at": "2026-01-02"},
     {"company_unique_id": "never", "ein_number": "9"}]');
 SELECT outcome FROM sidecar_upsert_people('{"person_unique_id": "early", "clay_insight_summary": "soon"}', 'fill');
-SELECT * FROM sidecar_retry_rejects(1);
-SELECT reject_id, attempts, last_tried_at >= rejected_at AS tried FROM marketing.sidecar_rejects ORDER BY 1;
+SELECT entity, unique_id, outcome, error FROM sidecar_retry_rejects(1);
+SELECT record_no, attempts, last_tried_at >= rejected_at AS tried FROM marketing.sidecar_rejects ORDER BY rejected_at, 1;
 INSERT INTO marketing.company_master VALUES ('early', 'Early Inc.');
 INSERT INTO marketing.people_master VALUES ('early', 'Early Bird');
-SELECT * FROM sidecar_retry_rejects();
+SELECT entity, unique_id, outcome, error FROM sidecar_retry_rejects();
 SELECT id, ein, tags, last_enriched_at FROM c WHERE id = 'early';
-SELECT reject_id, unique_id, attempts, sqlstate FROM rejects;
+SELECT record_no, unique_id, attempts, sqlstate FROM rejects;
 SELECT entity, rejects_parked FROM sidecar_status();
 INSERT INTO marketing.company_master VALUES ('never', 'At last');
-SELECT * FROM sidecar_retry_rejects();
+SELECT entity, unique_id, outcome, error FROM sidecar_retry_rejects();
 SELECT count(*) FROM rejects;
-SELECT * FROM sidecar_retry_rejects();
+SELECT entity, unique_id, outcome, error FROM sidecar_retry_rejects();
 -- an older parked record never overwrites what was stored since, dated or not
 SELECT outcome FROM sidecar_upsert_companies('[{"company_unique_id": "late", "ein_number": "old", "last_enriched_at": "2026-01-01"},
     {"company_unique_id": "later", "ein_number": "old"}]');
 INSERT INTO marketing.company_master VALUES ('late', 'Late'), ('later', 'Later');
 SELECT sidecar_upsert_company('late', 'new', last_enriched_at => '2026-02-01'), sidecar_upsert_company('later', 'new');
-SELECT * FROM sidecar_retry_rejects();
+SELECT entity, unique_id, outcome, error FROM sidecar_retry_rejects();
 SELECT id, ein FROM c WHERE id IN ('late', 'later');
 
 -- chunks after one in which nothing was found are written without looking; what

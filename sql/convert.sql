@@ -108,7 +108,7 @@ SELECT record, unique_id, outcome, error FROM sidecar_import_people(E'[{"person_
 SELECT record, unique_id, outcome, error FROM sidecar_import_companies('[{"company_unique_id": "c1", "ein_number": "cut off');
 SELECT count(*) FROM sidecar_import_companies('  '), sidecar_import_people('[]') p;
 SELECT sidecar_import_companies(NULL);
-SELECT entity, unique_id, jsonb_typeof(record), record #>> '{}' AS record, sqlstate FROM marketing.sidecar_rejects WHERE jsonb_typeof(record) <> 'object' ORDER BY reject_id;
+SELECT entity, unique_id, jsonb_typeof(record), record #>> '{}' AS record, sqlstate FROM marketing.sidecar_rejects WHERE jsonb_typeof(record) <> 'object' ORDER BY rejected_at, record_no;
 
 -- keys that are no columns
 SELECT unique_id, outcome, error FROM sidecar_upsert_companies('[
@@ -126,7 +126,7 @@ SELECT enrichment_payload FROM marketing.people_sidecar WHERE person_unique_id =
 SELECT * FROM sidecar_upsert_companies('[]', unknown_keys => 'drop');
 SELECT unique_id, outcome FROM sidecar_upsert_companies('{"company_unique_id": "c1", "website": "a.com"}', unknown_keys => NULL);
 -- sent again by a retry they are the same call
-SELECT unique_id, on_conflict, options, origin FROM marketing.sidecar_rejects WHERE unique_id = 'nobody' ORDER BY reject_id;
+SELECT unique_id, on_conflict, options, origin FROM marketing.sidecar_rejects WHERE unique_id = 'nobody' ORDER BY rejected_at, record_no;
 INSERT INTO marketing.company_master VALUES ('nobody', 'Somebody');
 SELECT unique_id, outcome FROM sidecar_retry_rejects() WHERE unique_id = 'nobody';
 SELECT enrichment_payload FROM marketing.company_sidecar WHERE company_unique_id = 'nobody';
@@ -213,7 +213,7 @@ SELECT unique_id, error FROM marketing.sidecar_rejects WHERE options->>'text' = 
 DELETE FROM marketing.sidecar_rejects;
 SELECT record, outcome FROM sidecar_import_companies(E'{"company_unique_id": "c1"}\n\n{"company_unique_id": "c2", "ein_number": "\\u0000"}\nnothing\n\n\n  {"company_unique_id": "c3", "ein_number": "123456789012345678901"}\n');
 SELECT record, outcome FROM sidecar_import_companies(E'[\n{"company_unique_id": "c1"},\n{"company_unique_id":\n "nobody2"}, {"company_unique_id": "c4", \n"bad" 5}]');
-SELECT unique_id, origin, record, error FROM marketing.sidecar_rejects ORDER BY reject_id;
+SELECT unique_id, origin, record, error FROM marketing.sidecar_rejects ORDER BY rejected_at, record_no;
 UPDATE marketing.sidecar_rejects SET record = to_jsonb(replace(record #>> '{}', '\u0000', '7')) WHERE origin->>'line' = '3' AND unique_id IS NULL;
 UPDATE marketing.sidecar_rejects SET options = '{"unknown_keys": "junk", "text": 5}' WHERE origin->>'line' = '4';
 UPDATE marketing.sidecar_rejects SET options = '[1]' WHERE unique_id = 'c3';

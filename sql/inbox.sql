@@ -11,7 +11,7 @@ CREATE VIEW c AS SELECT company_unique_id AS id, ein_number AS ein, clay_tags AS
     last_enriched_at, enrichment_source AS source, confidence_score AS score
 FROM marketing.company_sidecar ORDER BY company_unique_id;
 CREATE VIEW rejects AS SELECT entity, unique_id, record, on_conflict, options, origin->>'line' AS line, sqlstate, error
-FROM marketing.sidecar_rejects ORDER BY reject_id;
+FROM marketing.sidecar_rejects ORDER BY rejected_at, record_no;
 
 -- text goes in, and what typed clients send
 INSERT INTO sidecar_company_inbox (company_unique_id, ein_number, last_enriched_at) VALUES ('c1', 'inbox', '2026-03-01 00:00+01'), ('c2', 'inbox', '2026-03-01');
@@ -230,7 +230,7 @@ FROM marketing.company_sidecar
 JOIN (SELECT 'm' || 1 + i % 2500, max(i) FILTER (WHERE i % 3 = 0)::text, max(i)::text
       FROM generate_series(1, 12345) i GROUP BY 1) told (company_unique_id, e, d) USING (company_unique_id);
 INSERT INTO sidecar_company_inbox (company_unique_id, ein_number) SELECT 'none' || i, i FROM generate_series(3000, 1, -1) i;
-SELECT count(*), count(DISTINCT unique_id), bool_and(number = 3001 - n) AS in_their_order FROM (SELECT unique_id, (record->>'ein_number')::int, row_number() OVER (ORDER BY reject_id) FROM marketing.sidecar_rejects) r (unique_id, number, n);
+SELECT count(*), count(DISTINCT unique_id), bool_and(number = 3001 - n) AS in_their_order FROM (SELECT unique_id, (record->>'ein_number')::int, row_number() OVER (ORDER BY rejected_at, record_no) FROM marketing.sidecar_rejects) r (unique_id, number, n);
 RESET work_mem;
 DELETE FROM marketing.sidecar_rejects;
 DELETE FROM marketing.company_master WHERE company_unique_id LIKE 'm%';

@@ -61,7 +61,7 @@ CREATE TABLE marketing.company_master (company_unique_id text PRIMARY KEY, compa
 INSERT INTO marketing.company_master VALUES ('c1', 'Acme');
 INSERT INTO marketing.company_sidecar (company_unique_id) VALUES ('c1'), ('orphan');
 GRANT ALL ON SCHEMA marketing TO regress_sidecar_owner;
-GRANT EXECUTE ON FUNCTION update_company_sidecar_updated_at(), update_people_sidecar_updated_at() TO regress_sidecar_owner;
+GRANT EXECUTE ON FUNCTION update_company_sidecar_updated_at(), update_people_sidecar_updated_at(), sidecar_rejects_mark() TO regress_sidecar_owner;
 ALTER TABLE marketing.company_master OWNER TO regress_sidecar_owner;
 ALTER TABLE marketing.company_sidecar OWNER TO regress_sidecar_owner;
 ALTER TABLE marketing.company_sidecar ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;

@@ -245,7 +245,9 @@ ALTER TABLE marketing.company_sidecar ENABLE TRIGGER ALL;
 ALTER TABLE marketing.company_master ENABLE TRIGGER ALL;
 ALTER TABLE marketing.sidecar_rejects RENAME TO parked;
 SELECT entity, sidecar_table, to_do FROM sidecar_status() WHERE entity IS NULL;
-ALTER TABLE marketing.parked RENAME TO sidecar_rejects;
+DROP TABLE marketing.parked;
+SELECT entity, sidecar_table, to_do FROM sidecar_status() WHERE entity IS NULL;
+SELECT object, outcome FROM sidecar_install() WHERE outcome <> 'present';
 SELECT entity, sidecar_table, to_do FROM sidecar_status();
 
 DROP EXTENSION sidecar CASCADE;

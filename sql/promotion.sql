@@ -45,7 +45,7 @@ SELECT company_unique_id, ein_number, clay_tags, enrichment_source, last_enriche
 SELECT person_unique_id, social_profiles FROM marketing.people_sidecar ORDER BY 1;
 SELECT company_unique_id, company_name, reasons FROM intake.company_raw_intake ORDER BY intake_id;
 SELECT unique_id, full_name, reasons FROM intake.people_raw_intake;
-SELECT entity, unique_id, attempts, error FROM marketing.sidecar_rejects ORDER BY reject_id;
+SELECT entity, unique_id, attempts, error FROM marketing.sidecar_rejects ORDER BY rejected_at, record_no;
 SELECT entity, rejects_parked, to_do FROM sidecar_status();
 
 -- what was wrong is mended, and the promotion run again

@@ -94,7 +94,7 @@ DROP TYPE address;
 -- what lies among the parked records stops nobody, and nobody leaves with another
 INSERT INTO marketing.sidecar_rejects (entity, unique_id, record, on_conflict, error, sqlstate) VALUES ('company', 'c1', '{}', 'bogus', '', ''),
     ('company', 'c1', '{"company_unique_id": "c1", "ein_number": "parked"}', 'overwrite', '', ''), ('company', 'none', '{"company_unique_id": "none"}', 'overwrite', '', '');
-SELECT unique_id, outcome FROM sidecar_retry_rejects() WHERE unique_id IN ('c1', 'none');
+SELECT unique_id, outcome FROM sidecar_retry_rejects() WHERE unique_id IN ('c1', 'none') ORDER BY 1;
 BEGIN;
 ALTER TABLE marketing.sidecar_rejects DROP CONSTRAINT sidecar_rejects_pkey, ADD COLUMN own int GENERATED ALWAYS AS IDENTITY PRIMARY KEY;
 SELECT sidecar_retry_rejects();

@@ -152,7 +152,7 @@ SELECT signature, symbol, try_declaration(signature, 'sidecar_' || symbol, call)
     ('(records bigint, on_conflict text, unknown_keys text) RETURNS TABLE (record bigint, unique_id text, outcome text, error text)', 'upsert_companies', '(5, NULL, NULL)'),
     ('(records jsonb) RETURNS TABLE (record bigint, unique_id text, outcome text, error text)', 'upsert_companies', '(''{}'')'),
     ('(records jsonb, on_conflict text, unknown_keys text) RETURNS TABLE (record text, unique_id text, outcome text, error text)', 'upsert_companies', '(''[{}]'', NULL, NULL)'),
-    ('(max_rows text) RETURNS TABLE (reject_id bigint, entity text, unique_id text, outcome text, error text)', 'retry_rejects', '(''x'')'),
+    ('(max_rows text) RETURNS TABLE (reject_id uuid, entity text, unique_id text, outcome text, error text)', 'retry_rejects', '(''x'')'),
     ('() RETURNS TABLE (a text, b text, c text, d text)', 'coverage', '()'),
     ('() RETURNS TABLE (a text)', 'status', '()'),
     ('() RETURNS TABLE (a text)', 'entity_bindings', '()'),

@@ -134,21 +134,27 @@ CREATE FUNCTION alter_rejects(change text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE 'ALTER TABLE marketing.sidecar_rejects ' || change;
     RAISE EXCEPTION USING MESSAGE = concat_ws(E'\n', change, ask($q$SELECT sidecar_upsert_companies('[{"company_unique_id": "none"}]')$q$),
-        ask('SELECT sidecar_retry_rejects()'), ask('SELECT sidecar_summary()'), ask($q$SELECT to_do FROM sidecar_status() WHERE entity = 'company'$q$)), ERRCODE = 'UNDO0';
+        ask('SELECT sidecar_retry_rejects()'), ask('SELECT sidecar_summary()'), ask($q$SELECT to_do FROM sidecar_status() WHERE entity IS NULL$q$)), ERRCODE = 'UNDO0';
 EXCEPTION WHEN SQLSTATE 'UNDO0' THEN
     RETURN SQLERRM;
 END $$;
 \pset format unaligned
-SELECT alter_rejects(change) FROM unnest(ARRAY['ALTER record TYPE text', 'ALTER record TYPE bytea USING NULL, ALTER record DROP NOT NULL', 'ALTER rejected_at DROP DEFAULT, ALTER rejected_at TYPE text',
-    'ALTER reject_id DROP IDENTITY, ALTER reject_id TYPE integer', 'ALTER unique_id TYPE word USING NULL', 'ALTER entity TYPE word USING ''c1''', 'DROP error', 'ALTER attempts TYPE text USING NULL, ALTER attempts DROP NOT NULL']) change;
+SELECT alter_rejects(change) FROM unnest(ARRAY['DROP hash, ALTER record TYPE text', 'DROP hash, ALTER record TYPE bytea USING NULL, ALTER record DROP NOT NULL', 'ALTER rejected_at DROP DEFAULT, ALTER rejected_at TYPE text',
+    'ALTER reject_id DROP DEFAULT, ALTER reject_id TYPE text', 'ALTER unique_id TYPE word USING NULL', 'DROP hash, ALTER entity TYPE word USING ''c1''', 'DROP error', 'ALTER record_no TYPE numeric', 'ALTER attempts TYPE text USING NULL, ALTER attempts DROP NOT NULL']) change;
 \pset format aligned
 -- rows that it should not have
 TRUNCATE marketing.sidecar_rejects;
 ALTER TABLE marketing.company_sidecar ALTER updated_at TYPE timestamp;
-ALTER TABLE marketing.sidecar_rejects ALTER record DROP NOT NULL, ALTER entity DROP NOT NULL, ALTER on_conflict DROP NOT NULL, ALTER rejected_at DROP NOT NULL;
+ALTER TABLE marketing.sidecar_rejects ALTER record DROP NOT NULL, ALTER entity DROP NOT NULL, ALTER on_conflict DROP NOT NULL, ALTER rejected_at DROP NOT NULL,
+    ALTER record_no DROP NOT NULL, ALTER last_tried_at DROP NOT NULL, ALTER attempts DROP NOT NULL, ALTER error DROP NOT NULL;
 INSERT INTO marketing.sidecar_rejects (entity, record, on_conflict, error, sqlstate, rejected_at) VALUES (NULL, '{}', 'fill', '', '', now()), ('company', NULL, 'fill', '', '', now()),
     ('company', '{}', NULL, '', '', now()), ('company', '{}', 'fill', '', '', NULL), ('company', '[1]', 'fill', '', '', now()), ('company', '"x"', 'fill', '', '', now());
-SELECT unique_id, outcome, error FROM sidecar_retry_rejects();
+INSERT INTO marketing.sidecar_rejects (record_no, entity, unique_id, record, on_conflict, options, error, sqlstate, attempts, last_tried_at) VALUES
+    (NULL, 'company', 'c1', '{"company_unique_id": "c1", "ein_number": "1"}', 'fill', '"junk"', NULL, '', NULL, NULL),
+    (NULL, 'company', NULL, '{"company_unique_id": "none"}', 'fill', '[1]', NULL, '', NULL, NULL), (2, 'planet', 'c1', '{}', 'fill', NULL, '', '', 1, now()),
+    (3, 'company', 'c1', '{"company_unique_id": "c1", "ein_number": "2"}', 'eldest', NULL, '', '', 1, now()), (4, 'company', 'c1', '{"company_unique_id": "c1", "ein_number": "3"}', 'overwrite', '{"text": 7}', '', '', -1, 'infinity');
+SELECT unique_id, outcome, error FROM sidecar_retry_rejects() ORDER BY error, unique_id, outcome;
+SELECT entity, unique_id, record, on_conflict, attempts FROM marketing.sidecar_rejects ORDER BY entity, on_conflict, record;
 
 DROP EXTENSION sidecar CASCADE;
 DROP SCHEMA marketing CASCADE;

@@ -82,7 +82,7 @@ PG_FUNCTION_INFO_V1(sidecar_import_people);
  *
  * A row per record, in input order; record counts from 1, outcome is that of
  * sidecar_upsert_company(), or rejected with the reason in error.  Rejected
- * records are in marketing.sidecar_rejects when the call returns.
+ * records are parked when the call returns.
  *
  * A key that stands several times is stored in input order.  Memory is bounded
  * by the input.  Errors: records is NULL (22004) or neither array nor object
@@ -166,7 +166,7 @@ upsert_many(FunctionCallInfo fcinfo, const char *label, Oid type)
 	sidecar_parse_texts(records, nrecords, types[0] == TEXTOID);
 	sidecar_store_records(sent.entity, records, nrecords);
 	/* in the same transaction: what is rolled back was not parked either */
-	sidecar_park(records, nrecords);
+	sidecar_park(records, nrecords, sidecar_take_numbers(nrecords));
 	for (int i = 0; i < nrecords; i++)
 		put_record(rsinfo, &records[i]);
 }

@@ -14,6 +14,7 @@
 #include "utils/jsonb.h"
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
+#include "utils/uuid.h"
 
 #include "sidecar.h"
 
@@ -42,7 +43,8 @@ typedef struct Record
 	SidecarRule rule;
 	SidecarUnknownKeys unknown_keys;
 	TimestampTz time;			/* what last_enriched_at is, unless given */
-	int64		reject_id;		/* of a record that was parked */
+	pg_uuid_t	reject_id;		/* of a record that was parked */
+	bool		may_fill;		/* what has been overtaken may fill a gap */
 	SidecarOutcome outcome;
 	char	   *error;			/* of one that was rejected */
 	int			sqlstate;
@@ -115,7 +117,8 @@ extern void sidecar_try_each(MemoryContext errors, Record **records, int nrecord
 							 RecordBlame blame, void *arg);
 extern ErrorData *sidecar_roll_back(MemoryContext context, ResourceOwner owner, Attempt attempt);
 extern void sidecar_reject(MemoryContext context, Record *record, ErrorData *edata, const char *field);
-extern void sidecar_park(Record *records, int nrecords);
+extern int64 sidecar_take_numbers(int64 n);
+extern void sidecar_park(Record *records, int nrecords, int64 before);
 extern Datum sidecar_make_array(Datum *values, bool *nulls, int n, Oid type);
 
 #endif							/* SIDECAR_BATCH_H */

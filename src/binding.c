@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * binding.c
- *		Which table is an entity's sidecar, and which is its master.
+ *		Which table is an entity's sidecar, and which is its master; and which
+ *		is that of parked records, which is found as a sidecar is.
  *
  * The bindings are PostgreSQL's own: a sidecar table is the one that carries
  * its updated_at trigger, its master the table that its foreign key
@@ -71,6 +72,27 @@ static const struct
 	{SIDECAR_COL_UPDATED, TIMESTAMPOID},
 };
 
+/* Those of the table of parked records: statements name them all */
+static const struct
+{
+	const char *name;
+	Oid			type;
+}			parked_columns[] = {
+	{"reject_id", UUIDOID},
+	{"record_no", INT8OID},
+	{"entity", TEXTOID},
+	{"unique_id", TEXTOID},
+	{"record", JSONBOID},
+	{"on_conflict", TEXTOID},
+	{"options", JSONBOID},
+	{"origin", JSONBOID},
+	{"error", TEXTOID},
+	{"sqlstate", TEXTOID},
+	{"attempts", INT4OID},
+	{"rejected_at", TIMESTAMPTZOID},
+	{"last_tried_at", TIMESTAMPTZOID},
+};
+
 /* A table that carries the mark */
 typedef struct Candidate
 {
@@ -86,7 +108,7 @@ typedef struct Candidate
 } Candidate;
 
 /* The last that was read of each entity; true as long as it is of "changes" */
-static SidecarBinding *bindings[SIDECAR_ENTITIES];
+static SidecarBinding *bindings[SIDECAR_TABLES];
 
 /* Counts what may have made a binding untrue */
 static uint64 changes = 1;
@@ -101,6 +123,8 @@ static Oid	trigger_function(const SidecarEntity *entity, Oid schema);
 static List *tables_with_trigger(Oid function);
 static void choose_sidecar(SidecarBinding *binding, Oid function);
 static SidecarTable *open_tables(const SidecarEntity *entity, LOCKMODE lockmode, bool with_master);
+static void require_right_to_park(Oid relid, LOCKMODE lockmode);
+static bool may(Oid relid, AclMode mode);
 static bool open_as(Relation *rel, Oid relid, LOCKMODE lockmode);
 static bool look_at_candidate(Oid relid, const SidecarEntity *entity, Candidate *one);
 static SidecarError *two_claim(const SidecarEntity *entity, Oid one, Oid other);
@@ -108,6 +132,7 @@ static SidecarError *none_claims(const SidecarBinding *binding, Oid distrusted);
 static List *trusted_tables(List *tables, Oid function, Oid *distrusted);
 static bool is_shard(Oid relid);
 static SidecarError *misfit(Relation rel, const SidecarEntity *entity);
+static SidecarError *parked_misfit(Relation rel);
 static void bind_sidecar(SidecarBinding *binding, Relation rel, Oid function);
 static bool has_checks(Relation rel);
 static void bind_master(SidecarBinding *binding, Relation rel);
@@ -227,7 +252,9 @@ open_tables(const SidecarEntity *entity, LOCKMODE lockmode, bool with_master)
 		table->binding = sidecar_lookup(entity);
 
 		/* before the lock: who has no right shall not keep others waiting */
-		if (OidIsValid(table->binding->sidecar))
+		if (OidIsValid(table->binding->sidecar) && entity->label == NULL)
+			require_right_to_park(table->binding->sidecar, lockmode);
+		else if (OidIsValid(table->binding->sidecar))
 			sidecar_require_right(table->binding->sidecar, lockmode);
 		if (with_master && lockmode == AccessShareLock && OidIsValid(table->binding->master))
 			sidecar_require_right(table->binding->master, AccessShareLock);
@@ -250,10 +277,33 @@ sidecar_require_right(Oid relid, LOCKMODE lockmode)
 	/* both to write: an upsert may do either */
 	for (const AclMode *mode = lockmode == AccessShareLock ? reading : writing; *mode != 0; mode++)
 	{
-		if (pg_class_aclcheck(relid, GetUserId(), *mode) != ACLCHECK_OK &&
-			pg_attribute_aclcheck_all(relid, GetUserId(), *mode, ACLMASK_ANY) != ACLCHECK_OK)
+		if (!may(relid, *mode))
 			aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, get_rel_name(relid));
 	}
+}
+
+/*
+ * The same of the table of parked records, where a writer only inserts, and
+ * whoever tries them again need not.
+ */
+static void
+require_right_to_park(Oid relid, LOCKMODE lockmode)
+{
+	bool		can = lockmode == AccessShareLock ? may(relid, ACL_SELECT) :
+	may(relid, ACL_INSERT) || may(relid, ACL_UPDATE);
+
+	if (!can)
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, get_rel_name(relid));
+}
+
+/*
+ * True of a role that may do that with any of the columns.
+ */
+static bool
+may(Oid relid, AclMode mode)
+{
+	return pg_class_aclcheck(relid, GetUserId(), mode) == ACLCHECK_OK ||
+		pg_attribute_aclcheck_all(relid, GetUserId(), mode, ACLMASK_ANY) == ACLCHECK_OK;
 }
 
 /*
@@ -415,24 +465,11 @@ sidecar_raise(const SidecarError *error)
 }
 
 /*
- * True of a role that was given the entity's mark: it may execute the trigger
- * function, so that its tables may be sidecar tables.
- */
-bool
-sidecar_is_trusted(const SidecarEntity *entity, Oid role)
-{
-	Oid			function = trigger_function(entity, extension_schema());
-
-	/* superusers have every right, and owners of the database this one */
-	return OidIsValid(function) &&
-		sidecar_proc_aclcheck(function, role, ACL_EXECUTE) == ACLCHECK_OK;
-}
-
-/*
  * sidecar_entity_bindings() RETURNS TABLE (entity, sidecar_name, ...)
  *
  * The descriptor and the bindings as rows, for the SQL part of the extension;
- * the columns are those of the SQL declaration.  NULL where nothing is bound.
+ * the columns are those of the SQL declaration.  The table of parked records
+ * has NULL for what only entities have.  NULL also where nothing is bound.
  * problem says why what is there cannot be used.  Errors: those of
  * sidecar_lookup().
  */
@@ -445,29 +482,30 @@ sidecar_entity_bindings(PG_FUNCTION_ARGS)
 	};
 	ReturnSetInfo *rsinfo = sidecar_begin_rows(fcinfo, 0, NULL, lengthof(columns), columns);
 
-	for (int i = 0; i < SIDECAR_ENTITIES; i++)
+	for (int i = 0; i < SIDECAR_TABLES; i++)
 	{
 		const SidecarEntity *entity = &sidecar_entities[i];
 		const SidecarBinding *binding = sidecar_lookup(entity);
-		const char *problem = sidecar_problem(binding);
-		Datum		values[] = {
-			CStringGetTextDatum(entity->label),
-			CStringGetTextDatum(entity->sidecar),
-			CStringGetTextDatum(entity->key),
-			CStringGetTextDatum(entity->trigger),
-			CStringGetTextDatum(entity->trigger_function),
-			CStringGetTextDatum(entity->foreign_key),
-			CStringGetTextDatum(entity->master),
-			CStringGetTextDatum(entity->master_key),
-			ObjectIdGetDatum(binding->sidecar),
-			ObjectIdGetDatum(binding->master),
-			problem ? CStringGetTextDatum(problem) : (Datum) 0
+		const char *const texts[] = {
+			entity->label, entity->sidecar, entity->key, entity->trigger, entity->trigger_function,
+			entity->foreign_key, entity->master, entity->master_key
 		};
-		bool		nulls[lengthof(values)] = {false};
+		const int	ntexts = lengthof(texts);
+		const char *problem = sidecar_problem(binding);
+		Datum		values[lengthof(columns)];
+		bool		nulls[lengthof(columns)];
 
-		nulls[lengthof(values) - 3] = !OidIsValid(binding->sidecar);
-		nulls[lengthof(values) - 2] = !OidIsValid(binding->master);
-		nulls[lengthof(values) - 1] = problem == NULL;
+		for (int c = 0; c < ntexts; c++)
+		{
+			nulls[c] = texts[c] == NULL;
+			values[c] = nulls[c] ? (Datum) 0 : CStringGetTextDatum(texts[c]);
+		}
+		values[ntexts] = ObjectIdGetDatum(binding->sidecar);
+		nulls[ntexts] = !OidIsValid(binding->sidecar);
+		values[ntexts + 1] = ObjectIdGetDatum(binding->master);
+		nulls[ntexts + 1] = !OidIsValid(binding->master);
+		values[ntexts + 2] = problem ? CStringGetTextDatum(problem) : (Datum) 0;
+		nulls[ntexts + 2] = problem == NULL;
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;
@@ -519,7 +557,8 @@ read_binding(const SidecarEntity *entity)
 		if (rel != NULL)
 		{
 			bind_sidecar(binding, rel, function);
-			bind_master(binding, rel);
+			if (entity->master != NULL)
+				bind_master(binding, rel);
 			table_close(rel, AccessShareLock);
 		}
 		/* else dropped since we looked, of which we will hear */
@@ -713,13 +752,15 @@ static SidecarError *
 two_claim(const SidecarEntity *entity, Oid one, Oid other)
 {
 	return sidecar_error(ERRCODE_DUPLICATE_OBJECT,
+						 entity->label == NULL ?
+						 "two tables claim to be the one for parked records" :
 						 psprintf("two tables claim to be the sidecar table of entity \"%s\"",
 								  entity->label),
 						 psprintf("Both %s and %s have a trigger that calls %s(), "
 								  "and neither is %s.%s.",
 								  sidecar_relation_sql(one), sidecar_relation_sql(other),
 								  entity->trigger_function, SIDECAR_SCHEMA, entity->sidecar),
-						 "Drop the trigger from the table that is not the sidecar.");
+						 "Drop the trigger from the table that is not the right one.");
 }
 
 /*
@@ -729,16 +770,17 @@ two_claim(const SidecarEntity *entity, Oid one, Oid other)
 static SidecarError *
 none_claims(const SidecarBinding *binding, Oid distrusted)
 {
-	const char *function = binding->entity->trigger_function;
-	char	   *message = psprintf("there is no sidecar table for entity \"%s\"",
-								   binding->entity->label);
+	const SidecarEntity *entity = binding->entity;
+	const char *function = entity->trigger_function;
+	const char *message = entity->label == NULL ? "there is no table for parked records" :
+	psprintf("there is no sidecar table for entity \"%s\"", entity->label);
 	SidecarError *error;
 
 	if (OidIsValid(distrusted))
 		return sidecar_error(ERRCODE_UNDEFINED_TABLE, message,
 							 psprintf("The owner of %s may not execute %s().",
 									  sidecar_relation_sql(distrusted), function),
-							 psprintf("If it shall be the sidecar table: "
+							 psprintf("If it shall be the right one: "
 									  "GRANT EXECUTE ON FUNCTION %s.%s() TO its owner.",
 									  quote_identifier(get_namespace_name(binding->schema)),
 									  function));
@@ -810,6 +852,8 @@ misfit(Relation rel, const SidecarEntity *entity)
 	TupleDesc	desc = RelationGetDescr(rel);
 	bool		has_key = false;
 
+	if (entity->label == NULL)
+		return parked_misfit(rel);
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
@@ -837,6 +881,44 @@ misfit(Relation rel, const SidecarEntity *entity)
 									  sidecar_relation_sql(RelationGetRelid(rel)), entity->key),
 							 NULL, NULL);
 	return NULL;
+}
+
+/*
+ * Why records cannot be parked in the table; NULL if they can.
+ */
+static SidecarError *
+parked_misfit(Relation rel)
+{
+	Oid			relid = RelationGetRelid(rel);
+	SidecarError *missing = NULL;
+
+	/* instead of what is parked something else would happen, or nothing */
+	if (rel->rd_rules != NULL)
+		return sidecar_error(ERRCODE_WRONG_OBJECT_TYPE,
+							 psprintf("table %s has rules", sidecar_relation_sql(relid)),
+							 NULL, "Drop them: a trigger can do the same.");
+	for (int c = 0; c < lengthof(parked_columns); c++)
+	{
+		AttrNumber	attnum = get_attnum(relid, parked_columns[c].name);
+		Oid			type = parked_columns[c].type;
+		SidecarError *error;
+
+		if (attnum == InvalidAttrNumber)
+		{
+			missing = sidecar_error(ERRCODE_UNDEFINED_COLUMN,
+									psprintf("table %s has no column \"%s\"",
+											 sidecar_relation_sql(relid), parked_columns[c].name),
+									NULL, SIDECAR_HINT_INSTALL);
+			missing->is_absence = true;
+			continue;
+		}
+		/* a time without zone would be another one in every session */
+		error = sidecar_wrong_type(relid, TupleDescAttr(RelationGetDescr(rel), attnum - 1),
+								   type, type == TIMESTAMPTZOID);
+		if (error != NULL)
+			return error;
+	}
+	return missing;
 }
 
 /*
@@ -991,7 +1073,7 @@ static void
 relation_changed(Datum arg, Oid relid)
 {
 	/* one table may be bound for several entities, and all must hear of it */
-	for (int i = 0; i < SIDECAR_ENTITIES; i++)
+	for (int i = 0; i < SIDECAR_TABLES; i++)
 	{
 		if (!OidIsValid(relid) ||
 			(bindings[i] != NULL && (relid == bindings[i]->sidecar || relid == bindings[i]->master)))

@@ -21,7 +21,7 @@ static void check_call(FunctionCallInfo fcinfo, int nargs, const Oid *types);
  * The one place where an entity is described.  A further entity is a row
  * here, its table in sidecar_*_definitions(), and its SQL signatures.
  */
-const SidecarEntity sidecar_entities[SIDECAR_ENTITIES] = {
+const SidecarEntity sidecar_entities[SIDECAR_TABLES] = {
 	[SIDECAR_COMPANY] = {
 		.label = "company",
 		.sidecar = "company_sidecar",
@@ -43,6 +43,12 @@ const SidecarEntity sidecar_entities[SIDECAR_ENTITIES] = {
 		.master = "people_master",
 		.master_key = "unique_id",
 		.name = "full_name",
+	},
+	[SIDECAR_PARKED] = {
+		.sidecar = "sidecar_rejects",
+		.key = "reject_id",
+		.trigger = "sidecar_rejects_mark",
+		.trigger_function = "sidecar_rejects_mark",
 	},
 };
 

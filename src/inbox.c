@@ -9,8 +9,8 @@
  * other in a circle over the rows that both bring, and by many rows per write.
  * Only who asks for the outcome of each row has it stored in its turn.
  *
- * What cannot be stored is parked as a batch's, in the order in which it came,
- * when all else is stored; a NOTICE counts it.
+ * What cannot be stored is parked as a batch's, when all else is stored; a NOTICE
+ * counts it.
  *
  * EndForeignModify runs SPI.  Whoever calls it (ProcessQuery, SPI, SQL functions,
  * EXPLAIN, CopyFrom) does so before the snapshot of the statement is popped, with
@@ -51,6 +51,7 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/tuplesort.h"
+#include "utils/typcache.h"
 
 #include "batch.h"
 
@@ -102,8 +103,10 @@ typedef struct Inbox
 	TupleTableSlot *got;		/* one that was, as the sort gives it */
 	Tuplesortstate *records;	/* by key, those of one key by position */
 	int64		nrecords;
-	Tuplesortstate *rejects;	/* by position; NULL: there is none yet */
+	Tuplesortstate *rejects;	/* by key, those of one key by content; NULL:
+								 * there is none yet */
 	int64		nrejects;
+	int64		before;			/* what sidecar_take_numbers() said */
 } Inbox;
 
 static const struct config_enum_entry rejects_options[] = {
@@ -135,7 +138,7 @@ static int64 copy_line(void);
 static bool is_convertible(Inbox *inbox, Record *record);
 static void store_now(Inbox *inbox, Record *record);
 static void put_outcome(const Inbox *inbox, TupleTableSlot *slot, SidecarOutcome outcome);
-static Tuplesortstate *begin_sort(const Inbox *inbox, bool by_key);
+static Tuplesortstate *begin_sort(const Inbox *inbox, bool to_park);
 static void put_record(const Inbox *inbox, Tuplesortstate *sort, const Record *record);
 static bool get_record(const Inbox *inbox, Tuplesortstate *sort, Record *record, Size *bytes);
 static void end_insert(EState *estate, ResultRelInfo *target);
@@ -156,7 +159,7 @@ sidecar_inbox_init(void)
 {
 	DefineCustomEnumVariable("sidecar.inbox_rejects",
 							 "What is done about a row of an inbox that cannot be stored.",
-							 "\"park\" keeps it in " SIDECAR_SCHEMA "." SIDECAR_REJECTS
+							 "\"park\" keeps it in the table of parked records"
 							 ", \"error\" fails at the first.",
 							 &inbox_rejects, REJECTS_PARK, rejects_options,
 							 PGC_USERSET, 0, NULL, NULL, NULL);
@@ -304,7 +307,7 @@ begin_insert(ModifyTableState *mtstate, ResultRelInfo *target)
 	TupleDescInitEntry(desc, KEPT_ERROR + 1, NULL, TEXTOID, -1, 0);
 	inbox->kept = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
 	inbox->got = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
-	inbox->records = begin_sort(inbox, true);
+	inbox->records = begin_sort(inbox, false);
 	target->ri_FdwState = inbox;
 	MemoryContextSwitchTo(old);
 }
@@ -609,21 +612,23 @@ put_outcome(const Inbox *inbox, TupleTableSlot *slot, SidecarOutcome outcome)
 }
 
 /*
- * A sort of kept records, by key or else by position.
+ * A sort of kept records by key: to be stored, those of one key by position; or
+ * to be parked, by content.  So batches lock, too, and park.
  */
 static Tuplesortstate *
-begin_sort(const Inbox *inbox, bool by_key)
+begin_sort(const Inbox *inbox, bool to_park)
 {
-	AttrNumber	keys[] = {KEPT_KEY + 1, KEPT_POSITION + 1};
+	AttrNumber	keys[] = {KEPT_KEY + 1, to_park ? KEPT_RECORD + 1 : KEPT_POSITION + 1};
 	Oid			operators[] = {TextLessOperator, Int8LessOperator};
 
-	/* byte by byte: the order in which batches lock, too */
+	/* byte by byte */
 	Oid			collations[] = {C_COLLATION_OID, InvalidOid};
 	bool		nulls_first[] = {false, false};
-	int			first = by_key ? 0 : 1;
 
-	return tuplesort_begin_heap(inbox->got->tts_tupleDescriptor, lengthof(keys) - first, keys + first,
-								operators + first, collations + first, nulls_first + first,
+	if (to_park)
+		operators[1] = lookup_type_cache(JSONBOID, TYPECACHE_LT_OPR)->lt_opr;
+	return tuplesort_begin_heap(inbox->got->tts_tupleDescriptor, lengthof(keys), keys,
+								operators, collations, nulls_first,
 								work_mem, NULL, TUPLESORT_NONE);
 }
 
@@ -709,6 +714,7 @@ end_insert(EState *estate, ResultRelInfo *target)
 	old = MemoryContextSwitchTo(inbox->context);
 	CurrentResourceOwner = inbox->owner;
 	by_chunks(inbox, inbox->records, store_kept);
+	inbox->before = sidecar_take_numbers(inbox->nrecords);
 	if (inbox->rejects != NULL)
 		by_chunks(inbox, inbox->rejects, park_rejects);
 	sidecar_end_batch(inbox->batch);
@@ -722,7 +728,8 @@ end_insert(EState *estate, ResultRelInfo *target)
 							   "%lld of %lld rows for \"%s\" were rejected",
 							   (unsigned long) inbox->nrejects,
 							   (long long) inbox->nrejects, (long long) inbox->nrecords, inbox->name),
-				 errhint("What is wrong is told in " SIDECAR_SCHEMA "." SIDECAR_REJECTS ".")));
+				 errhint("What is wrong is told in %s.",
+						 sidecar_relation_sql(sidecar_lookup(&sidecar_entities[SIDECAR_PARKED])->sidecar))));
 	MemoryContextDelete(inbox->context);
 }
 
@@ -795,7 +802,7 @@ reject(Inbox *inbox, const Record *record, bool in_turn)
 	{
 		MemoryContext old = MemoryContextSwitchTo(inbox->context);
 
-		inbox->rejects = begin_sort(inbox, false);
+		inbox->rejects = begin_sort(inbox, true);
 		MemoryContextSwitchTo(old);
 	}
 	put_record(inbox, inbox->rejects, record);
@@ -814,10 +821,10 @@ tell_place(const Inbox *inbox, const Record *record)
 }
 
 /*
- * Parks what was rejected, in the order in which it came.
+ * Parks what was rejected.
  */
 static void
 park_rejects(Inbox *inbox, Record *records, int nrecords)
 {
-	sidecar_park(records, nrecords);
+	sidecar_park(records, nrecords, inbox->before);
 }

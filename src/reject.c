@@ -7,20 +7,19 @@
  */
 #include "postgres.h"
 
-#include "access/relation.h"
 #include "access/table.h"
 #include "access/xact.h"
-#include "catalog/namespace.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/numeric.h"
 #include "utils/rel.h"
+#include "utils/varlena.h"
 
 #include "batch.h"
 
@@ -33,6 +32,7 @@
 /* What is parked of a record */
 typedef enum ParkedColumn
 {
+	PARKED_RECORD_NO,
 	PARKED_ENTITY,
 	PARKED_UNIQUE_ID,
 	PARKED_RECORD,
@@ -53,10 +53,9 @@ typedef struct Parked
 } Parked;
 
 static bool is_about_record(int sqlstate, Attempt attempt);
-static SidecarError *unfit(Relation rel);
-static SidecarError *wrong_columns(Relation rel);
-static int	collect(Record *records, int nrecords, int *start, Parked *parked);
-static void clip(Record *record);
+static int	compare_rejected(const void *a, const void *b);
+static int	collect(Record **records, int nrecords, int64 before, Parked *parked);
+static void clip(JsonbValue *text);
 static void put_text(Parked *parked, ParkedColumn column, int n, const char *text);
 static void put_options(Parked *parked, int n, const Record *record);
 static void put_origin(Parked *parked, int n, const Record *record);
@@ -189,48 +188,112 @@ sidecar_reject(MemoryContext context, Record *record, ErrorData *edata, const ch
 }
 
 /*
- * Parks the records that were rejected, in input order.  Errors: there is no
- * table for them that can be used (42P01, 42501, 42804).
+ * Takes numbers for so many records of a call, and returns how many earlier
+ * calls of the transaction have taken, whose rejected_at is the same.
+ */
+int64
+sidecar_take_numbers(int64 n)
+{
+	static TimestampTz transaction = 0;
+	static int64 taken = 0;
+	int64		before;
+
+	if (transaction != GetCurrentTransactionStartTimestamp())
+		taken = 0;
+	transaction = GetCurrentTransactionStartTimestamp();
+	before = taken;
+	taken += n;
+	return before;
+}
+
+/*
+ * Parks the records that were rejected; one that is parked already stays as it
+ * is.  "before" is what sidecar_take_numbers() says.  Errors: those of
+ * sidecar_open_rejects().
  */
 void
-sidecar_park(Record *records, int nrecords)
+sidecar_park(Record *records, int nrecords, int64 before)
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "sidecar park",
-												  ALLOCSET_DEFAULT_SIZES);
-	int			start = 0;
+	MemoryContext context;
+	Record	  **rejected;
+	int			nrejected = 0;
 
+	for (int i = 0; i < nrecords; i++)
+		nrejected += records[i].outcome == SIDECAR_REJECTED;
+	if (nrejected == 0)
+		return;
+	rejected = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Record *) * nrejected);
+	nrejected = 0;
+	for (int i = 0; i < nrecords; i++)
+	{
+		if (records[i].outcome == SIDECAR_REJECTED)
+			rejected[nrejected++] = &records[i];
+	}
+
+	/*
+	 * Who parks a record that another session is parking waits for it: in one
+	 * order, so that nobody waits in a circle.
+	 */
+	qsort(rejected, nrejected, sizeof(Record *), compare_rejected);
+	context = AllocSetContextCreate(CurrentMemoryContext, "sidecar park", ALLOCSET_DEFAULT_SIZES);
 	/* a chunk at a time, so that memory is bounded */
-	while (start < nrecords)
+	for (int start = 0; start < nrejected;)
 	{
 		MemoryContext old = MemoryContextSwitchTo(context);
 		Parked	   *parked = palloc0(sizeof(Parked));
-		int			n = collect(records, nrecords, &start, parked);
+		int			n = collect(rejected + start, Min(SIDECAR_CHUNK, nrejected - start), before, parked);
 
-		if (n > 0)
-			insert_rejects(parked, n);
+		insert_rejects(parked, n);
+		start += n;
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(context);
 	}
 	MemoryContextDelete(context);
+	pfree(rejected);
 }
 
 /*
- * Collects rejected records from *start on, at most a chunk of them; returns
- * how many, and moves *start behind the last.
+ * By key, then by content, whatever the order in which they came.
  */
 static int
-collect(Record *records, int nrecords, int *start, Parked *parked)
+compare_rejected(const void *a, const void *b)
 {
-	int			n = 0;
+	const Record *left = *(Record *const *) a;
+	const Record *right = *(Record *const *) b;
+	bool		are_json = left->json.type == jbvBinary && right->json.type == jbvBinary;
+	int			order;
 
+	if (left->key == NULL || right->key == NULL)
+		order = (left->key == NULL) - (right->key == NULL);
+	else
+		order = strcmp(left->key, right->key);
+	if (order == 0 && are_json)
+		order = compareJsonbContainers(left->json.val.binary.data, right->json.val.binary.data);
+	else if (order == 0 && left->json.type == jbvString && right->json.type == jbvString)
+		order = varstr_cmp(left->json.val.string.val, left->json.val.string.len,
+						   right->json.val.string.val, right->json.val.string.len, C_COLLATION_OID);
+	else if (order == 0)
+		order = (left->json.type > right->json.type) - (left->json.type < right->json.type);
+	if (order == 0)
+		order = (int) left->rule - (int) right->rule;
+	return order;
+}
+
+/*
+ * Collects as many of the records as may be parked at once; returns how many.
+ */
+static int
+collect(Record **records, int nrecords, int64 before, Parked *parked)
+{
 	Size		bytes = 0;
+	int			n;
 
-	for (; *start < nrecords && n < SIDECAR_CHUNK && bytes < MAX_PARKED_BYTES; (*start)++)
+	for (n = 0; n < nrecords && bytes < MAX_PARKED_BYTES; n++)
 	{
-		Record	   *record = &records[*start];
+		const Record *record = records[n];
+		JsonbValue	json = record->json;
 
-		if (record->outcome != SIDECAR_REJECTED)
-			continue;
+		parked->values[PARKED_RECORD_NO][n] = Int64GetDatum(before + record->position + 1);
 		put_text(parked, PARKED_ENTITY, n, record->entity->label);
 
 		/*
@@ -238,15 +301,14 @@ collect(Record *records, int nrecords, int *start, Parked *parked)
 		 * lost
 		 */
 		put_text(parked, PARKED_UNIQUE_ID, n, record->key);
-		clip(record);
-		parked->values[PARKED_RECORD][n] = JsonbPGetDatum(JsonbValueToJsonb(&record->json));
+		clip(&json);
+		parked->values[PARKED_RECORD][n] = JsonbPGetDatum(JsonbValueToJsonb(&json));
 		bytes += VARSIZE(DatumGetPointer(parked->values[PARKED_RECORD][n]));
 		put_text(parked, PARKED_ON_CONFLICT, n, sidecar_on_conflict.words[record->rule]);
 		put_options(parked, n, record);
 		put_origin(parked, n, record);
 		put_text(parked, PARKED_ERROR, n, record->error);
 		put_text(parked, PARKED_SQLSTATE, n, unpack_sql_state(record->sqlstate));
-		n++;
 	}
 	return n;
 }
@@ -255,11 +317,10 @@ collect(Record *records, int nrecords, int *start, Parked *parked)
  * Cuts off what is no JSON and too large to be parked as a string of it.
  */
 static void
-clip(Record *record)
+clip(JsonbValue *text)
 {
-	if (record->json.type == jbvString && record->json.val.string.len > MAX_PARKED_BYTES)
-		record->json.val.string.len = pg_mbcliplen(record->json.val.string.val, record->json.val.string.len,
-												   MAX_PARKED_BYTES);
+	if (text->type == jbvString && text->val.string.len > MAX_PARKED_BYTES)
+		text	  ->val.string.len = pg_mbcliplen(text->val.string.val, text->val.string.len, MAX_PARKED_BYTES);
 }
 
 static void
@@ -341,19 +402,25 @@ insert_rejects(Parked *parked, int n)
 	char	   *sql;
 	int			ret;
 
-	/* arrays, because a writer may INSERT here and nothing else */
-	sql = psprintf("INSERT INTO %s (entity, unique_id, record, on_conflict, options, origin, error, sqlstate) "
+	/*
+	 * Arrays, and no arbiter, because a writer may INSERT here and nothing
+	 * else: what is there already is told by the unique index on the hash.
+	 */
+	sql = psprintf("INSERT INTO %s (record_no, entity, unique_id, record, on_conflict, options, origin, "
+				   "error, sqlstate) "
 				   "SELECT * FROM ROWS FROM ("
 				   "pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "
 				   "pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6), "
-				   "pg_catalog.unnest($7), pg_catalog.unnest($8)) u",
+				   "pg_catalog.unnest($7), pg_catalog.unnest($8), pg_catalog.unnest($9)) u "
+				   "ON CONFLICT DO NOTHING",
 				   sidecar_relation_sql(RelationGetRelid(rejects)));
 	for (int c = 0; c < PARKED_COLUMNS; c++)
 	{
-		bool		is_json = c == PARKED_RECORD || c == PARKED_OPTIONS || c == PARKED_ORIGIN;
+		Oid			type = c == PARKED_RECORD_NO ? INT8OID :
+		c == PARKED_RECORD || c == PARKED_OPTIONS || c == PARKED_ORIGIN ? JSONBOID : TEXTOID;
 
-		types[c] = is_json ? JSONBARRAYOID : TEXTARRAYOID;
-		values[c] = sidecar_make_array(parked->values[c], parked->nulls[c], n, is_json ? JSONBOID : TEXTOID);
+		types[c] = get_array_type(type);
+		values[c] = sidecar_make_array(parked->values[c], parked->nulls[c], n, type);
 	}
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
@@ -366,131 +433,17 @@ insert_rejects(Parked *parked, int n)
 }
 
 /*
- * Finds the table of parked records, or tells by *error why there is none that
- * can be used.
- */
-Oid
-sidecar_find_rejects(SidecarError **error)
-{
-	Oid			schema = get_namespace_oid(SIDECAR_SCHEMA, true);
-	Oid			relid = OidIsValid(schema) ? get_relname_relid(SIDECAR_REJECTS, schema) : InvalidOid;
-	Relation	rel = OidIsValid(relid) ? try_relation_open(relid, AccessShareLock) : NULL;
-
-	if (rel == NULL)
-	{
-		*error = sidecar_error(ERRCODE_UNDEFINED_TABLE,
-							   psprintf("table %s.%s does not exist", SIDECAR_SCHEMA, SIDECAR_REJECTS),
-							   NULL, SIDECAR_HINT_INSTALL);
-		(*error)->is_absence = true;
-		return InvalidOid;
-	}
-	*error = unfit(rel);
-	if (*error == NULL)
-		*error = wrong_columns(rel);
-	relation_close(rel, AccessShareLock);
-	return *error == NULL ? relid : InvalidOid;
-}
-
-/*
- * Why records cannot be parked in a relation of that name; NULL if they can.
- *
- * A name is no right: the owner must be one who may own sidecar tables.
- */
-static SidecarError *
-unfit(Relation rel)
-{
-	bool		trusted = false;
-
-	if (rel->rd_rel->relkind != RELKIND_RELATION && rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
-		return sidecar_error(ERRCODE_WRONG_OBJECT_TYPE,
-							 psprintf("%s.%s is not a table", SIDECAR_SCHEMA, SIDECAR_REJECTS),
-							 NULL, NULL);
-	/* records of any entity may be parked in it */
-	for (int e = 0; e < SIDECAR_ENTITIES; e++)
-		trusted = trusted || sidecar_is_trusted(&sidecar_entities[e], rel->rd_rel->relowner);
-
-	/* instead of what is parked something else would happen, or nothing */
-	if (rel->rd_rules != NULL)
-		return sidecar_error(ERRCODE_WRONG_OBJECT_TYPE,
-							 psprintf("table %s.%s has rules", SIDECAR_SCHEMA, SIDECAR_REJECTS),
-							 NULL, "Drop them: a trigger can do the same.");
-	if (!trusted)
-		return sidecar_error(ERRCODE_INSUFFICIENT_PRIVILEGE,
-							 psprintf("table %s.%s cannot take parked records", SIDECAR_SCHEMA, SIDECAR_REJECTS),
-							 psprintf("Its owner may not execute %s(), as owners of sidecar tables may.",
-									  sidecar_entities[0].trigger_function),
-							 "GRANT EXECUTE on that function to the owner, or give the table to another one.");
-	return NULL;
-}
-
-/*
- * What is wrong with the columns, which we read by their types; or NULL.
- */
-static SidecarError *
-wrong_columns(Relation rel)
-{
-	static const struct
-	{
-		const char *name;
-		Oid			type;
-	}			columns[] = {
-		{"reject_id", INT8OID}, {"entity", TEXTOID}, {"unique_id", TEXTOID}, {"record", JSONBOID},
-		{"on_conflict", TEXTOID}, {"options", JSONBOID}, {"origin", JSONBOID}, {"error", TEXTOID}, {"sqlstate", TEXTOID}, {"attempts", INT4OID},
-		{"rejected_at", TIMESTAMPTZOID}, {"last_tried_at", TIMESTAMPTZOID}
-	};
-	Oid			relid = RelationGetRelid(rel);
-
-	for (int c = 0; c < lengthof(columns); c++)
-	{
-		AttrNumber	attnum = get_attnum(relid, columns[c].name);
-		SidecarError *error;
-
-		if (attnum == InvalidAttrNumber)
-			return sidecar_error(ERRCODE_UNDEFINED_COLUMN,
-								 psprintf("table %s.%s has no column \"%s\"",
-										  SIDECAR_SCHEMA, SIDECAR_REJECTS, columns[c].name),
-								 NULL, SIDECAR_HINT_INSTALL);
-		/* a time without zone would be another one in every session */
-		error = sidecar_wrong_type(relid, TupleDescAttr(RelationGetDescr(rel), attnum - 1),
-								   columns[c].type, columns[c].type == TIMESTAMPTZOID);
-		if (error != NULL)
-			return error;
-	}
-	return NULL;
-}
-
-/*
- * Opens the table of parked records, with that lock.  Errors: those of sidecar_find_rejects().
+ * Opens the table of parked records, with that lock, as sidecar_open() does a
+ * sidecar table.
  */
 Relation
 sidecar_open_rejects(LOCKMODE lockmode)
 {
-	SidecarError *error;
-	Oid			relid;
-	Relation	rel = NULL;
+	SidecarTable *table = sidecar_open(&sidecar_entities[SIDECAR_PARKED], lockmode, false);
+	Relation	rel = table->rel;
 
-	/* what was locked must be what is found then, as in sidecar_open() */
-	for (;;)
-	{
-		relid = sidecar_find_rejects(&error);
-		if (rel != NULL)
-		{
-			if (RelationGetRelid(rel) == relid)
-				return rel;
-			/* another table has got the name while we waited */
-			table_close(rel, lockmode);
-		}
-		if (error != NULL)
-			sidecar_raise(error);
-
-		/* before the lock, as in sidecar_open(): a writer only inserts here */
-		if (lockmode != AccessShareLock &&
-			pg_class_aclcheck(relid, GetUserId(), ACL_INSERT) != ACLCHECK_OK &&
-			pg_attribute_aclcheck_all(relid, GetUserId(), ACL_INSERT, ACLMASK_ANY) != ACLCHECK_OK &&
-			pg_class_aclcheck(relid, GetUserId(), ACL_UPDATE) != ACLCHECK_OK)
-			aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, SIDECAR_REJECTS);
-		rel = try_table_open(relid, lockmode);
-	}
+	pfree(table);
+	return rel;
 }
 
 /*

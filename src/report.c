@@ -205,8 +205,8 @@ static const char orphan_count[] =
 
 /*
  * How it sums up sidecar_objects(): indexes that are not as they should be, and
- * what to do.  $1 rows without a master, $2 parked records, $3 what is wrong
- * with their table; each may be NULL.
+ * what to do.  $1 rows without a master, $2 parked records, $3 their table; each
+ * may be NULL.
  */
 static const char object_summary[] =
 "SELECT COALESCE(array_agg(o.object ORDER BY o.position) "
@@ -217,9 +217,8 @@ static const char object_summary[] =
 "|| CASE WHEN $1 > 0 THEN ARRAY[format("
 "'rows without a master: %s; delete them, or load their masters', $1)] END "
 "|| CASE WHEN $2 > 0 THEN ARRAY[format("
-"'records parked in " SIDECAR_SCHEMA "." SIDECAR_REJECTS ": %s; "
-"see their errors, then SELECT * FROM sidecar_retry_rejects()', $2)] END "
-"|| CASE WHEN $3 IS NOT NULL THEN ARRAY[$3] END "
+"'records parked in %s: %s; "
+"see their errors, then SELECT * FROM sidecar_retry_rejects()', $3, $2)] END "
 "FROM {schema}.sidecar_objects() o "
 "WHERE o.entity = {entity}";
 
@@ -257,14 +256,13 @@ static bool may_see_all(Oid relid, const char *column);
 static void widen_bounds(Bounds *bounds, const AttStatsSlot *slot);
 static void append_field_coverage(StringInfo sql, const SidecarTable *table);
 static void tell_tables(Datum *values, bool *nulls, const SidecarEntity *entity);
-static void sum_up_objects(Datum *values, bool *nulls, const SidecarBinding *binding,
-						   const SidecarError *rejects_error);
+static void sum_up_objects(Datum *values, bool *nulls, const SidecarBinding *binding, Relation rejects);
 static int64 count_rows(const char *sql, List *relids);
 static bool keys_are_unique(const SidecarTable *table);
 static bool has_unique_key(Relation rel, AttrNumber key);
 static bool is_unique_on(Relation index, AttrNumber key);
 static List *relids_of(const SidecarTable *table);
-static Relation open_readable_rejects(SidecarError **error);
+static Relation open_readable_rejects(void);
 static int64 count_rejects(Relation rejects, const SidecarEntity *entity);
 
 PG_FUNCTION_INFO_V1(sidecar_coverage);
@@ -326,14 +324,15 @@ sidecar_summary(PG_FUNCTION_ARGS)
 	static const Oid types[] = {INTERVALOID, FLOAT8OID, BOOLOID};
 	static const char *const names[] = {"older_than", "below", "exact"};
 	static const Oid param_types[] = {INTERVALOID, NUMERICOID, INT8OID};
-	SidecarError *error;
+	const SidecarError *error;
 	Relation	rejects;
 
 	(void) sidecar_begin_rows(fcinfo, lengthof(types), types, 0, NULL);
 	for (int i = 0; i < lengthof(names); i++)
 		require_argument(fcinfo, i, names[i]);
 	/* open to the end, as the tables are: it is named again for each entity */
-	rejects = open_readable_rejects(&error);
+	rejects = open_readable_rejects();
+	error = sidecar_lookup(&sidecar_entities[SIDECAR_PARKED])->error;
 	if (error != NULL && error->sqlstate == ERRCODE_DATATYPE_MISMATCH)
 		sidecar_raise(error);
 	for (int i = 0; i < SIDECAR_ENTITIES; i++)
@@ -901,8 +900,7 @@ sidecar_status(PG_FUNCTION_ARGS)
 		TEXTARRAYOID, INT8OID, TEXTARRAYOID
 	};
 	ReturnSetInfo *rsinfo = sidecar_begin_rows(fcinfo, 0, NULL, lengthof(columns), columns);
-	SidecarError *error;
-	Relation	rejects = open_readable_rejects(&error);
+	Relation	rejects = open_readable_rejects();
 
 	for (int i = 0; i < SIDECAR_ENTITIES; i++)
 	{
@@ -913,7 +911,7 @@ sidecar_status(PG_FUNCTION_ARGS)
 		if (!nulls[8])
 			values[8] = Int64GetDatum(count_rejects(rejects, &sidecar_entities[i]));
 		tell_tables(values, nulls, &sidecar_entities[i]);
-		sum_up_objects(values, nulls, sidecar_lookup(&sidecar_entities[i]), error);
+		sum_up_objects(values, nulls, sidecar_lookup(&sidecar_entities[i]), rejects);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	if (rejects != NULL)
@@ -957,18 +955,17 @@ tell_tables(Datum *values, bool *nulls, const SidecarEntity *entity)
 
 /*
  * Sets missing_indexes and to_do of a row of sidecar_status(), by what its
- * other columns are and what is wrong with the table of parked records.
+ * other columns are.
  */
 static void
-sum_up_objects(Datum *values, bool *nulls, const SidecarBinding *binding,
-			   const SidecarError *rejects_error)
+sum_up_objects(Datum *values, bool *nulls, const SidecarBinding *binding, Relation rejects)
 {
 	static const Oid types[] = {INT8OID, INT8OID, TEXTOID};
-	bool		is_wrong = rejects_error != NULL && !rejects_error->is_absence;
 	const Datum params[] = {
-		values[5], values[8], is_wrong ? CStringGetTextDatum(rejects_error->message) : (Datum) 0
+		values[5], values[8],
+		rejects != NULL ? CStringGetTextDatum(sidecar_relation_sql(RelationGetRelid(rejects))) : (Datum) 0
 	};
-	const bool	paramnulls[] = {nulls[5], nulls[8], !is_wrong};
+	const bool	paramnulls[] = {nulls[5], nulls[8], rejects == NULL};
 	Datum		lists[2];
 	bool		listnulls[2];
 
@@ -1165,17 +1162,18 @@ relids_of(const SidecarTable *table)
 }
 
 /*
- * The table of parked records, open, if there is one that the current role may
- * count by entity, or NULL; *error tells what is wrong with it.
+ * The table of parked records, open, or NULL if there is none that the current
+ * role may count by entity.
  */
 static Relation
-open_readable_rejects(SidecarError **error)
+open_readable_rejects(void)
 {
-	Oid			rejects = sidecar_find_rejects(error);
+	const SidecarBinding *binding = sidecar_lookup(&sidecar_entities[SIDECAR_PARKED]);
+	Oid			rejects = binding->sidecar;
 	Oid			role = GetUserId();
 
 	/* before the lock, as in sidecar_open() */
-	if (!OidIsValid(rejects) ||
+	if (binding->error != NULL ||
 		sidecar_schema_aclcheck(get_rel_namespace(rejects), role, ACL_USAGE) != ACLCHECK_OK ||
 		(pg_class_aclcheck(rejects, role, ACL_SELECT) != ACLCHECK_OK &&
 		 pg_attribute_aclcheck(rejects, get_attnum(rejects, "entity"), role, ACL_SELECT) != ACLCHECK_OK))

@@ -18,6 +18,7 @@
 #include "batch.h"
 
 static void require_unique_ids(Relation rejects);
+static void fill_gaps(Record *records, int nrecords);
 static void keep_vetoed(Record *record);
 static Record *read_rejects(Relation rejects, bool all, Datum max_rows, int *nrecords);
 static void read_reject(Record *record, HeapTuple tuple, TupleDesc desc);
@@ -30,6 +31,7 @@ static void put_record(ReturnSetInfo *rsinfo, const Record *record);
 static void remove_stored(Relation rejects, Record *records, int nrecords);
 static void note_attempts(Relation rejects, Record *records, int nrecords);
 static void execute(const char *sql, int nargs, Oid *types, Datum *values, int expected);
+static void run(const char *sql, int nargs, Oid *types, Datum *values, const char *nulls, int expected);
 
 PG_FUNCTION_INFO_V1(sidecar_retry_rejects);
 
@@ -37,11 +39,13 @@ PG_FUNCTION_INFO_V1(sidecar_retry_rejects);
  * sidecar_retry_rejects(max_rows)
  *		RETURNS TABLE (reject_id, entity, unique_id, outcome, error)
  *
- * Tries parked records again, oldest first, at most max_rows (NULL: all).
- * Those that are stored leave the table; attempts, last_tried_at and the error
- * of the others are brought up.  A record that was sent under "overwrite" is
- * tried under "newest", and one without last_enriched_at takes the time when
- * it was parked, so that it never overwrites something newer.
+ * Tries parked records again, at most max_rows (NULL: all): those that were not
+ * tried for longest, in the order in which they were parked.  Those that are
+ * stored leave the table; attempts, last_tried_at and the error of the others
+ * are brought up.  A record that was sent under "overwrite" is tried under
+ * "newest", and if that keeps it away, under "fill"; and one without
+ * last_enriched_at takes the time when it was parked: so it never overwrites
+ * something newer, and what nobody else gave is not lost.
  *
  * Several sessions may run at once: each takes other records, and leaves one
  * alone as long as an older one of the same key is with somebody else.
@@ -52,7 +56,7 @@ Datum
 sidecar_retry_rejects(PG_FUNCTION_ARGS)
 {
 	static const Oid types[] = {INT8OID};
-	static const Oid columns[] = {INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
+	static const Oid columns[] = {UUIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
 	ReturnSetInfo *rsinfo = sidecar_begin_rows(fcinfo, lengthof(types), types, lengthof(columns), columns);
 	Relation	rejects = sidecar_open_rejects(RowExclusiveLock);
 	int			nrecords;
@@ -72,6 +76,7 @@ sidecar_retry_rejects(PG_FUNCTION_ARGS)
 		if (i < nrecords && records[i].entity == records[start].entity)
 			continue;
 		sidecar_store_records(records[start].entity, records + start, i - start);
+		fill_gaps(records + start, i - start);
 		start = i;
 	}
 	/* as they were read */
@@ -88,8 +93,8 @@ sidecar_retry_rejects(PG_FUNCTION_ARGS)
 }
 
 /*
- * Raises 55000 if a record's number could be another one's too: then one that
- * is not stored would leave with one that is.
+ * Raises 55000 if a record's id could be another one's too: then one that is
+ * not stored would leave with one that is.
  */
 static void
 require_unique_ids(Relation rejects)
@@ -119,6 +124,48 @@ require_unique_ids(Relation rejects)
 }
 
 /*
+ * Tries those that were sent under "overwrite" and have been overtaken under
+ * "fill", the last one first: of what they give it was to stand.
+ */
+static void
+fill_gaps(Record *records, int nrecords)
+{
+	Record	  **overtaken = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Record *) * nrecords);
+	Record	   *again;
+	int			n = 0;
+
+	for (int i = 0; i < nrecords; i++)
+	{
+		if (records[i].may_fill && records[i].outcome == SIDECAR_SKIPPED && !records[i].row.absent)
+			overtaken[n++] = &records[i];
+	}
+	if (n == 0)
+		return;
+	again = MemoryContextAllocExtended(CurrentMemoryContext, sizeof(Record) * n,
+									   MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	for (int i = 0; i < n; i++)
+	{
+		const Record *record = overtaken[i];
+
+		again[i].position = n - i;
+		again[i].entity = record->entity;
+		again[i].json = record->json;
+		again[i].from_text = record->from_text;
+		again[i].rule = SIDECAR_FILL;
+		again[i].unknown_keys = record->unknown_keys;
+		again[i].time = record->time;
+	}
+	sidecar_store_records(again[0].entity, again, n);
+	for (int i = 0; i < n; i++)
+	{
+		overtaken[i]->outcome = again[i].outcome;
+		overtaken[i]->error = again[i].error;
+		overtaken[i]->sqlstate = again[i].sqlstate;
+		overtaken[i]->row.absent = again[i].row.absent;
+	}
+}
+
+/*
  * A record that a trigger has kept away, so that its key has no row, stays
  * parked: nothing that was sent is lost.
  */
@@ -134,60 +181,67 @@ keep_vetoed(Record *record)
 }
 
 /*
- * Locks and reads parked records, oldest first.
+ * Locks parked records, those that were not tried for longest, and reads them,
+ * oldest first.
  */
 static Record *
 read_rejects(Relation rejects, bool all, Datum max_rows, int *nrecords)
 {
 	MemoryContext caller = CurrentMemoryContext;
+	const char *relation = sidecar_relation_sql(RelationGetRelid(rejects));
 	Oid			types[] = {INT8OID, TEXTARRAYOID, TEXTARRAYOID};
 	Datum		values[] = {max_rows, usable_entities(), rule_names()};
-	const char *relation = sidecar_relation_sql(RelationGetRelid(rejects));
-	char	   *sql;
+	Oid			mine_types[] = {UUIDARRAYOID, TEXTARRAYOID};
+	Datum		mine[lengthof(mine_types)];
+	char		mine_nulls[lengthof(mine_types) + 1] = "  ";
 	Record	   *records;
-	int			ret;
 
 	/*
-	 * What others are at is passed over, and what would then come before an
-	 * older record of its key.  Nor may a row that is not as we have written
-	 * it stop the others.  Up to the last of mine each number stands once
-	 * among mine and once among all, or it is another's.  One pass over the
-	 * keys in order, with nothing that is joined or looked up: the planner
-	 * would compare everything with everything where a table has just been
-	 * filled, or where what is to be hashed is larger than work_mem.
+	 * What others are at is passed over, and a row that is not as we have
+	 * written it: it may not stop the others.
 	 */
-	sql = psprintf("WITH mine AS MATERIALIZED ("
-				   "SELECT * FROM %s r "
-				   "WHERE r.entity OPERATOR(pg_catalog.=) ANY ($2) "
-				   "AND r.reject_id IS NOT NULL AND r.record IS NOT NULL "
-				   "AND r.on_conflict OPERATOR(pg_catalog.=) ANY ($3) AND r.rejected_at IS NOT NULL "
-				   "ORDER BY r.reject_id LIMIT $1 FOR UPDATE SKIP LOCKED), "
-				   "mine_and_all AS ("
-				   "SELECT m.reject_id, CAST(m.entity AS pg_catalog.text) AS entity, m.unique_id, m.record, "
-				   "CAST(m.on_conflict AS pg_catalog.text) AS on_conflict, "
-				   "CAST(m.rejected_at AS pg_catalog.timestamptz) AS rejected_at, m.options, true AS is_mine "
-				   "FROM mine m "
-				   "UNION ALL "
-				   "SELECT o.reject_id, CAST(o.entity AS pg_catalog.text), o.unique_id, NULL, NULL, NULL, NULL, false "
-				   "FROM %s o "
-				   "WHERE o.entity OPERATOR(pg_catalog.=) ANY ($2) "
-				   "AND o.reject_id OPERATOR(pg_catalog.<=) (SELECT pg_catalog.max(x.reject_id) FROM mine x) "
-				   "AND o.record IS NOT NULL "
-				   "AND o.on_conflict OPERATOR(pg_catalog.=) ANY ($3) AND o.rejected_at IS NOT NULL), "
-				   "in_turn AS ("
-				   "SELECT a.*, pg_catalog.count(*) FILTER (WHERE a.is_mine) OVER so_far OPERATOR(pg_catalog.=) "
-				   "pg_catalog.count(*) FILTER (WHERE NOT a.is_mine) OVER so_far AS is_next "
-				   "FROM mine_and_all a "
-				   "WINDOW so_far AS (PARTITION BY a.entity, a.unique_id ORDER BY a.reject_id)) "
-				   "SELECT t.reject_id, t.entity, t.record, t.on_conflict, t.rejected_at, t.options "
-				   "FROM in_turn t WHERE t.is_mine AND (t.is_next OR t.unique_id IS NULL) "
-				   "ORDER BY t.reject_id",
-				   relation, relation);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	ret = SPI_execute_with_args(sql, lengthof(types), types, values, all ? "n  " : "   ", false, 0);
-	if (ret != SPI_OK_SELECT)
-		elog(ERROR, "SPI_execute_with_args failed: %s", SPI_result_code_string(ret));
+	run(psprintf("SELECT pg_catalog.array_agg(m.reject_id), "
+				 "pg_catalog.array_agg(DISTINCT CAST(m.unique_id AS pg_catalog.text)) FILTER (WHERE m.unique_id IS NOT NULL) "
+				 "FROM (SELECT r.reject_id, r.unique_id FROM %s r "
+				 "WHERE r.entity OPERATOR(pg_catalog.=) ANY ($2) "
+				 "AND r.reject_id IS NOT NULL AND r.record IS NOT NULL "
+				 "AND r.on_conflict OPERATOR(pg_catalog.=) ANY ($3) AND r.rejected_at IS NOT NULL "
+				 "ORDER BY r.last_tried_at NULLS FIRST, r.rejected_at, r.record_no, r.reject_id "
+				 "LIMIT $1 FOR UPDATE SKIP LOCKED) m",
+				 relation),
+		lengthof(types), types, values, all ? "n  " : "   ", SPI_OK_SELECT);
+	for (int c = 0; c < lengthof(mine); c++)
+	{
+		bool		isnull;
+
+		mine[c] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, c + 1, &isnull);
+		mine_nulls[c] = isnull ? 'n' : ' ';
+	}
+
+	/*
+	 * Of these those wait that have an older one of their key which is
+	 * somebody else's: that cannot be locked.  One pass over the keys in
+	 * order, and nothing is joined: the planner would compare everything with
+	 * everything where a table has just been filled.  As constants the arrays
+	 * are hashed.
+	 */
+	run(psprintf("SELECT t.reject_id, CAST(t.entity AS pg_catalog.text), t.record, "
+				 "CAST(t.on_conflict AS pg_catalog.text), CAST(t.rejected_at AS pg_catalog.timestamptz), t.options "
+				 "FROM (SELECT a.*, pg_catalog.bool_or(a.is_older AND NOT a.is_mine AND NOT EXISTS ("
+				 "SELECT FROM %s l WHERE l.reject_id OPERATOR(pg_catalog.=) a.reject_id FOR UPDATE SKIP LOCKED)) "
+				 "OVER (PARTITION BY a.entity, a.unique_id ORDER BY a.rejected_at, a.record_no, a.reject_id) AS waits "
+				 "FROM (SELECT k.*, pg_catalog.bool_or(k.is_mine) "
+				 "OVER (PARTITION BY k.entity, k.unique_id "
+				 "ORDER BY k.rejected_at DESC, k.record_no DESC, k.reject_id DESC) AS is_older "
+				 "FROM (SELECT r.*, r.reject_id OPERATOR(pg_catalog.=) ANY ($1) AS is_mine FROM %s r "
+				 "WHERE r.reject_id OPERATOR(pg_catalog.=) ANY ($1) "
+				 "OR r.unique_id OPERATOR(pg_catalog.=) ANY ($2)) k) a) t "
+				 "WHERE t.is_mine AND NOT t.waits "
+				 "ORDER BY t.rejected_at, t.record_no, t.reject_id",
+				 relation, relation),
+		lengthof(mine), mine_types, mine, mine_nulls, SPI_OK_SELECT);
 
 	/* the records outlive the connection to SPI */
 	*nrecords = (int) SPI_processed;
@@ -214,7 +268,7 @@ read_reject(Record *record, HeapTuple tuple, TupleDesc desc)
 	bool		isnull;
 	Datum		options;
 
-	record->reject_id = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &isnull));
+	record->reject_id = *DatumGetUUIDP(SPI_getbinval(tuple, desc, 1, &isnull));
 	record->entity = sidecar_entity(SPI_getvalue(tuple, desc, 2));
 	/* a copy: the row goes with the connection to SPI */
 	JsonbToJsonbValue(DatumGetJsonbPCopy(SPI_getbinval(tuple, desc, 3, &isnull)), &record->json);
@@ -233,7 +287,8 @@ read_reject(Record *record, HeapTuple tuple, TupleDesc desc)
 		record->time = GetCurrentTransactionStartTimestamp();
 
 	/* it was overtaken meanwhile, perhaps */
-	if (record->rule == SIDECAR_OVERWRITE)
+	record->may_fill = record->rule == SIDECAR_OVERWRITE;
+	if (record->may_fill)
 		record->rule = SIDECAR_NEWEST;
 }
 
@@ -319,7 +374,7 @@ put_record(ReturnSetInfo *rsinfo, const Record *record)
 	Datum		values[5];
 	bool		nulls[5] = {false};
 
-	values[0] = Int64GetDatum(record->reject_id);
+	values[0] = UUIDPGetDatum(&record->reject_id);
 	values[1] = CStringGetTextDatum(record->entity->label);
 	nulls[2] = record->key == NULL;
 	values[2] = nulls[2] ? (Datum) 0 : CStringGetTextDatum(record->key);
@@ -336,16 +391,16 @@ static void
 remove_stored(Relation rejects, Record *records, int nrecords)
 {
 	Datum	   *ids = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Datum) * Max(nrecords, 1));
-	Oid			types[] = {INT8ARRAYOID};
+	Oid			types[] = {UUIDARRAYOID};
 	Datum		values[lengthof(types)];
 	int			n = 0;
 
 	for (int i = 0; i < nrecords; i++)
 	{
 		if (records[i].outcome != SIDECAR_REJECTED)
-			ids[n++] = Int64GetDatum(records[i].reject_id);
+			ids[n++] = UUIDPGetDatum(&records[i].reject_id);
 	}
-	values[0] = sidecar_make_array(ids, NULL, n, INT8OID);
+	values[0] = sidecar_make_array(ids, NULL, n, UUIDOID);
 	execute(psprintf("DELETE FROM %s r WHERE r.reject_id OPERATOR(pg_catalog.=) ANY ($1)",
 					 sidecar_relation_sql(RelationGetRelid(rejects))),
 			lengthof(types), types, values, SPI_OK_DELETE);
@@ -358,7 +413,7 @@ static void
 note_attempts(Relation rejects, Record *records, int nrecords)
 {
 	Datum	   *columns[3];
-	Oid			types[] = {INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID};
+	Oid			types[] = {UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID};
 	Datum		values[lengthof(types)];
 	int			n = 0;
 
@@ -368,12 +423,12 @@ note_attempts(Relation rejects, Record *records, int nrecords)
 	{
 		if (records[i].outcome != SIDECAR_REJECTED)
 			continue;
-		columns[0][n] = Int64GetDatum(records[i].reject_id);
+		columns[0][n] = UUIDPGetDatum(&records[i].reject_id);
 		columns[1][n] = CStringGetTextDatum(records[i].error);
 		columns[2][n++] = CStringGetTextDatum(unpack_sql_state(records[i].sqlstate));
 	}
 	for (int c = 0; c < lengthof(columns); c++)
-		values[c] = sidecar_make_array(columns[c], NULL, n, c == 0 ? INT8OID : TEXTOID);
+		values[c] = sidecar_make_array(columns[c], NULL, n, c == 0 ? UUIDOID : TEXTOID);
 	execute(psprintf("UPDATE %s r SET attempts = CASE WHEN r.attempts OPERATOR(pg_catalog.<) 2147483647 "
 					 "THEN r.attempts OPERATOR(pg_catalog.+) 1 ELSE r.attempts END, "
 					 "last_tried_at = pg_catalog.now(), error = u.error, sqlstate = u.sqlstate "
@@ -384,16 +439,24 @@ note_attempts(Relation rejects, Record *records, int nrecords)
 			lengthof(types), types, values, SPI_OK_UPDATE);
 }
 
+/*
+ * Runs a statement by itself.
+ */
 static void
 execute(const char *sql, int nargs, Oid *types, Datum *values, int expected)
 {
-	int			ret;
-
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	ret = SPI_execute_with_args(sql, nargs, types, values, NULL, false, 0);
-	if (ret != expected)
-		elog(ERROR, "SPI_execute_with_args failed: %s", SPI_result_code_string(ret));
+	run(sql, nargs, types, values, NULL, expected);
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");
+}
+
+static void
+run(const char *sql, int nargs, Oid *types, Datum *values, const char *nulls, int expected)
+{
+	int			ret = SPI_execute_with_args(sql, nargs, types, values, nulls, false, 0);
+
+	if (ret != expected)
+		elog(ERROR, "SPI_execute_with_args failed: %s", SPI_result_code_string(ret));
 }

@@ -30,9 +30,6 @@
 /* The schema that sidecar_install() makes tables in and looks for masters in */
 #define SIDECAR_SCHEMA "marketing"
 
-/* The table of that schema in which records wait that could not be stored */
-#define SIDECAR_REJECTS "sidecar_rejects"
-
 /* The columns that every sidecar table has and the rules speak of */
 #define SIDECAR_COL_PAYLOAD "enrichment_payload"
 #define SIDECAR_COL_SOURCE "enrichment_source"
@@ -46,6 +43,9 @@
 /*
  * What is known of an entity before the catalog is asked.  Names are those of
  * schema SIDECAR_SCHEMA that sidecar_install() makes or looks for first.
+ *
+ * The table of parked records is found as a sidecar table is, and is the last
+ * row, which is no entity: it has no label, and nothing from foreign_key on.
  */
 typedef struct SidecarEntity
 {
@@ -65,7 +65,9 @@ enum
 {
 	SIDECAR_COMPANY,
 	SIDECAR_PEOPLE,
-	SIDECAR_ENTITIES
+	SIDECAR_ENTITIES,
+	SIDECAR_PARKED = SIDECAR_ENTITIES,
+	SIDECAR_TABLES
 };
 
 /* An error that is raised by whoever comes to need what it is about */
@@ -256,7 +258,7 @@ typedef struct SidecarStore
 #define SIDECAR_UNKNOWN (-1)
 
 /* in entity.c */
-extern PGDLLIMPORT const SidecarEntity sidecar_entities[SIDECAR_ENTITIES];
+extern PGDLLIMPORT const SidecarEntity sidecar_entities[SIDECAR_TABLES];
 extern const SidecarEntity *sidecar_entity(const char *label);
 sidecar_noreturn extern void sidecar_refuse_call(FunctionCallInfo fcinfo);
 extern ReturnSetInfo *sidecar_begin_rows(FunctionCallInfo fcinfo, int nargs, const Oid *types,
@@ -274,7 +276,6 @@ extern void sidecar_require_master(const SidecarTable *table);
 extern Form_pg_attribute sidecar_column(const SidecarTable *table, const char *name);
 extern char *sidecar_relation_sql(Oid relid);
 extern const char *sidecar_problem(const SidecarBinding *binding);
-extern bool sidecar_is_trusted(const SidecarEntity *entity, Oid role);
 extern Oid	sidecar_given_type(Oid type, int32 *typmod);
 extern SidecarError *sidecar_wrong_type(Oid relid, Form_pg_attribute att, Oid type, bool exactly);
 extern SidecarError *sidecar_error(int sqlstate, const char *message, const char *detail, const char *hint);
@@ -293,9 +294,7 @@ extern void sidecar_query_row(const char *sql, ParamListInfo params, List *relid
 							  int ncolumns, Datum *results, bool *resultnulls);
 extern int64 sidecar_estimate(const char *sql, ParamListInfo params, List *relids);
 
-
 /* in reject.c */
-extern Oid	sidecar_find_rejects(SidecarError **error);
 extern Relation sidecar_open_rejects(LOCKMODE lockmode);
 
 /* in record.c */
@@ -315,6 +314,7 @@ extern void sidecar_set_time(const SidecarColumns *columns, SidecarRow *row, Tim
 
 /* in deparse.c */
 extern bool sidecar_returns_xmax(const SidecarTable *table);
+extern bool sidecar_has_late_key(const SidecarTable *table);
 extern char *sidecar_deparse_row(const SidecarTable *table, const SidecarRequest *request);
 extern char *sidecar_deparse_chunk(const SidecarTable *table, const SidecarRequest *request);
 extern char *sidecar_deparse_look_up(const SidecarTable *table, const SidecarRequest *request,

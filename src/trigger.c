@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * trigger.c
- *		The updated_at triggers of the sidecar tables.
+ *		The triggers that mark our tables: updated_at of the sidecars.
  *
  *-------------------------------------------------------------------------
  */
@@ -20,9 +20,11 @@
 #include "sidecar.h"
 
 static Datum set_updated_at(FunctionCallInfo fcinfo);
+static TriggerData *require_before_update(FunctionCallInfo fcinfo);
 
 PG_FUNCTION_INFO_V1(update_company_sidecar_updated_at);
 PG_FUNCTION_INFO_V1(update_people_sidecar_updated_at);
+PG_FUNCTION_INFO_V1(sidecar_rejects_mark);
 
 /*
  * Trigger function of company_sidecar.  Two names, because the function that
@@ -44,6 +46,16 @@ update_people_sidecar_updated_at(PG_FUNCTION_ARGS)
 }
 
 /*
+ * Trigger function of sidecar_rejects: changes nothing.  Error: not called as a
+ * BEFORE UPDATE FOR EACH ROW trigger (39P01).
+ */
+Datum
+sidecar_rejects_mark(PG_FUNCTION_ARGS)
+{
+	return PointerGetDatum(require_before_update(fcinfo)->tg_newtuple);
+}
+
+/*
  * Returns the new row with updated_at = now(), in the column's own type: a
  * timestamp column takes the session's time zone, as DEFAULT NOW() does.
  *
@@ -53,24 +65,12 @@ update_people_sidecar_updated_at(PG_FUNCTION_ARGS)
 static Datum
 set_updated_at(FunctionCallInfo fcinfo)
 {
-	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	TriggerData *trigdata = require_before_update(fcinfo);
 	TupleDesc	desc;
 	int			attnum;
 	Oid			type;
 	Datum		now;
 	bool		isnull = false;
-
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("trigger function was not called as a trigger")));
-	if (!TRIGGER_FIRED_BEFORE(trigdata->tg_event) ||
-		!TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) ||
-		!TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("trigger \"%s\" must be fired BEFORE UPDATE FOR EACH ROW",
-						trigdata->tg_trigger->tgname)));
 
 	desc = RelationGetDescr(trigdata->tg_relation);
 	attnum = SPI_fnumber(desc, SIDECAR_COL_UPDATED);
@@ -104,4 +104,23 @@ set_updated_at(FunctionCallInfo fcinfo)
 		domain_check(now, false, type, NULL, NULL);
 	return PointerGetDatum(heap_modify_tuple_by_cols(trigdata->tg_newtuple, desc, 1,
 													 &attnum, &now, &isnull));
+}
+
+static TriggerData *
+require_before_update(FunctionCallInfo fcinfo)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("trigger function was not called as a trigger")));
+	if (!TRIGGER_FIRED_BEFORE(trigdata->tg_event) ||
+		!TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("trigger \"%s\" must be fired BEFORE UPDATE FOR EACH ROW",
+						trigdata->tg_trigger->tgname)));
+	return trigdata;
 }

@@ -298,8 +298,8 @@ my @rows = (
 	[ qr/^stale/, qr/^sidecar_(stale|low_confidence|missing)_(companies|people)$/ ],
 	[ qr/^upsert/, qr/^sidecar_(upsert_(company|person)|(upsert|import)_(companies|people))$/, map { "INSERT INTO ext.sidecar_$_" } q(company_inbox (company_unique_id) VALUES ('c1')), q(people_inbox (person_unique_id) VALUES ('p1')) ],
 	[ qr/^how many/, qr/^$/, 'SELECT count(entity) FROM marketing.sidecar_rejects', 'SELECT entity, count(*) FROM marketing.sidecar_rejects GROUP BY entity' ],
-	[ qr/^the parked/, qr/^sidecar_retry_rejects$/, 'SELECT record FROM marketing.sidecar_rejects', 'SELECT * FROM marketing.sidecar_rejects', 'DELETE FROM marketing.sidecar_rejects WHERE reject_id > 0' ],
-	[ qr/^deleting/, qr/^(update_\w+_updated_at|sidecar_fdw_\w+)$/,
+	[ qr/^the parked/, qr/^sidecar_retry_rejects$/, 'SELECT record FROM marketing.sidecar_rejects', 'SELECT * FROM marketing.sidecar_rejects', 'DELETE FROM marketing.sidecar_rejects WHERE reject_id IS NOT NULL' ],
+	[ qr/^deleting/, qr/^(update_\w+_updated_at|sidecar_rejects_mark|sidecar_fdw_\w+)$/,
 		(map { my $t = "marketing.$_"; ("DELETE FROM $t", "TRUNCATE $t CASCADE", "ALTER TABLE $t DISABLE TRIGGER ALL", "DROP TABLE $t", "CREATE TRIGGER mine BEFORE UPDATE ON $t FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()") } qw(company_sidecar people_sidecar company_master people_master)),
 		"UPDATE marketing.company_master SET company_name = 'x'", "INSERT INTO marketing.people_master VALUES ('x', 'x')", 'CREATE TABLE marketing.mine ()' ],);
 # and what everybody may call, a stranger too: it shows the catalog, or does only what its caller may do himself
@@ -309,7 +309,7 @@ sub plain_call    # with arguments that are right
 {
 	my ($name) = @_;
 	my $f = $functions{$name};
-	return "CREATE TEMP TABLE mine (updated_at timestamp); CREATE TRIGGER mine BEFORE UPDATE ON mine FOR EACH ROW EXECUTE FUNCTION ext.$name()" if $name =~ /^update_/;
+	return "CREATE TEMP TABLE mine (updated_at timestamp); CREATE TRIGGER mine BEFORE UPDATE ON mine FOR EACH ROW EXECUTE FUNCTION ext.$name()" if $name =~ /^update_|_mark$/;
 	return "CREATE TEMP VIEW mine AS SELECT ''::text AS company_unique_id; CREATE TRIGGER mine AFTER INSERT ON mine FOR EACH STATEMENT EXECUTE FUNCTION ext.$name()" if $f->{trigger};
 	return "SELECT ext.$name()" if $name eq 'sidecar_fdw_handler';
 	return "SELECT * FROM ext.$name('a', 'b', 'SELECT 1', NULL)" if $name eq 'sidecar_make';

@@ -129,7 +129,7 @@ form('moved', $_, $forms{$_}) for ('plain', 'custom', 'directory, parallel');
 # pg_dump by a role that owns the tables but is no superuser
 $node->safe_psql('with_pkey', q(
 	CREATE ROLE regress_sidecar_dumper LOGIN;
-	GRANT EXECUTE ON FUNCTION update_company_sidecar_updated_at(), update_people_sidecar_updated_at() TO regress_sidecar_dumper;
+	GRANT EXECUTE ON FUNCTION update_company_sidecar_updated_at(), update_people_sidecar_updated_at(), sidecar_rejects_mark() TO regress_sidecar_dumper;
 	ALTER TABLE marketing.company_sidecar NO FORCE ROW LEVEL SECURITY;
 	DROP PUBLICATION enrichment;
 	ALTER SCHEMA marketing OWNER TO regress_sidecar_dumper;

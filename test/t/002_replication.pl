@@ -36,7 +36,7 @@ is($standby->safe_psql('enriched', 'SELECT entity FROM sidecar_summary(exact => 
 my ($rc, $stdout, $stderr) = $standby->psql('enriched', q(SELECT sidecar_upsert_company('c1')), on_error_stop => 1);
 isnt($rc, 0, 'an upsert on a standby fails');
 like($stderr, qr/cannot execute INSERT in a read-only transaction/, 'cleanly');
-is($standby->safe_psql('enriched', 'SELECT outcome, count(*) FROM sidecar_install() GROUP BY outcome'), 'present|21', 'sidecar_install() on a standby finds all present');
+is($standby->safe_psql('enriched', 'SELECT outcome, count(*) FROM sidecar_install() GROUP BY outcome'), 'present|23', 'sidecar_install() on a standby finds all present');
 
 # promoted, it takes over
 $standby->promote;
@@ -49,7 +49,8 @@ $subscriber->safe_psql('postgres', 'CREATE DATABASE enriched');
 $subscriber->safe_psql('enriched', q(
 	CREATE EXTENSION sidecar; SELECT sidecar_create_masters();
 	ALTER TABLE marketing.company_sidecar ADD COLUMN note text;));
-$primary->safe_psql('enriched', 'ALTER PUBLICATION enrichment ADD TABLE marketing.company_master, marketing.people_master');
+$primary->safe_psql('enriched', q(ALTER PUBLICATION enrichment ADD TABLE marketing.company_master, marketing.people_master, marketing.sidecar_rejects;
+	SELECT sidecar_upsert_companies('[{"company_unique_id": "x1"}, {"company_unique_id": "x2"}]')));
 $subscriber->safe_psql('enriched', sprintf q(CREATE SUBSCRIPTION enrichment CONNECTION '%s' PUBLICATION enrichment), $primary->connstr =~ s/'/''/gr . ' dbname=enriched');
 $subscriber->wait_for_subscription_sync($primary, 'enrichment', 'enriched');
 $primary->safe_psql('enriched', q(
@@ -66,6 +67,19 @@ for my $table ('company_sidecar', 'people_sidecar')
 is($subscriber->safe_psql('enriched', 'SELECT total, enriched FROM sidecar_coverage()'),
 	$primary->safe_psql('enriched', 'SELECT total, enriched FROM sidecar_coverage()'), 'the subscriber reports the same');
 is($subscriber->safe_psql('enriched', 'SELECT orphan_rows FROM sidecar_status()'), "0\n0", 'and has no orphans');
+
+# The subscriber takes over: what was parked is there, and what is parked now
+# collides with nothing.
+$primary->safe_psql('enriched', q(SELECT sidecar_upsert_companies('[{"company_unique_id": "x2"}, {"company_unique_id": "x3"}]'); SELECT count(*) FROM sidecar_retry_rejects()));
+$primary->wait_for_catchup('enrichment');
+$subscriber->safe_psql('enriched', 'DROP SUBSCRIPTION enrichment');
+my $parked = 'SELECT t FROM marketing.sidecar_rejects t ORDER BY t::text';
+is($subscriber->safe_psql('enriched', $parked), $primary->safe_psql('enriched', $parked), 'parked records are replicated, hashes and attempts included');
+is($subscriber->safe_psql('enriched', q(SELECT unique_id, outcome FROM sidecar_upsert_companies('[{"company_unique_id": "x3"}, {"company_unique_id": "x4"}, {"company_unique_id": "c5"}]'))),
+	"x3|rejected\nx4|rejected\nc5|updated", 'after a cut-over records are parked');
+is($subscriber->safe_psql('enriched', q(SELECT unique_id FROM marketing.sidecar_rejects ORDER BY 1)), "early\nx1\nx2\nx3\nx4", 'once each');
+is($subscriber->safe_psql('enriched', q(INSERT INTO marketing.company_master VALUES ('x1', 'X'), ('x4', 'X'); SELECT outcome, count(*) FROM sidecar_retry_rejects() GROUP BY 1 ORDER BY 1)),
+	"inserted|2\nrejected|3", 'and tried again');
 
 $subscriber->stop;
 $primary->stop;

@@ -23,9 +23,9 @@ sub made
 		       (SELECT count(*) FROM pg_proc WHERE proname ~ '^(sidecar_|update_.*_sidecar_)') > 0 AS functions,
 		       (SELECT count(*) FROM pg_class WHERE relname ~ 'sidecar' AND relkind IN ('r', 'i')) AS relations,
 		       (SELECT count(*) FROM pg_constraint WHERE conname ~ '^fk_(company|people)_sidecar') AS keys,
-		       (SELECT count(*) FROM pg_trigger WHERE tgname ~ 'sidecar_updated_at') AS triggers));
+		       (SELECT count(*) FROM pg_trigger WHERE tgname ~ 'sidecar_(updated_at|rejects_mark)') AS triggers));
 }
-my $whole = '1|t|17|2|2';
+my $whole = '1|t|18|2|3';
 my $nothing = '0|f|0|0|0';
 
 # Runs the statement in ten sessions at once; returns what each said.
@@ -51,9 +51,9 @@ is(scalar(grep { $_->{err} =~ /42710|23505/ } @said), 9, 'the others learn that 
 is(made('ten'), $whole, 'all is made, once');
 $node->safe_psql('ten', 'DROP SCHEMA marketing CASCADE; SET client_min_messages = warning;' . $masters);
 @said = ten_times('ten', 'SELECT outcome, count(*) FROM sidecar_install() GROUP BY outcome ORDER BY outcome');
-is(scalar(grep { $_->{out} =~ /^created\|20\npresent\|1$/m } @said), 1, 'of ten sidecar_install() at once one makes all')
+is(scalar(grep { $_->{out} =~ /^created\|22\npresent\|1$/m } @said), 1, 'of ten sidecar_install() at once one makes all')
 	or diag(map { $_->{out}, $_->{err} } @said);
-is(scalar(grep { $_->{out} =~ /^present\|21$/m } @said), 9, 'the others find it present');
+is(scalar(grep { $_->{out} =~ /^present\|23$/m } @said), 9, 'the others find it present');
 is(made('ten'), $whole, 'all is made, once');
 
 # killed in the middle: the foreign key has to wait for a lock on the master
@@ -91,7 +91,7 @@ $node->safe_psql('killed', 'CREATE EXTENSION sidecar');
 is(made('killed'), $whole, 'and it can be made');
 $node->safe_psql('killed', 'DROP TABLE marketing.company_sidecar, marketing.people_sidecar');
 kill_in_the_middle('killed', 'SELECT sidecar_install()');
-is(made('killed'), '1|t|2|0|0', 'kill -9 in the middle of sidecar_install(): nothing is half-made');
+is(made('killed'), '1|t|3|0|1', 'kill -9 in the middle of sidecar_install(): nothing is half-made');
 $node->safe_psql('killed', 'SELECT sidecar_install()');
 is(made('killed'), $whole, 'and it can be made');
 

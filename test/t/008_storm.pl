@@ -289,8 +289,9 @@ sub check_invariants
 				count(*) FILTER (WHERE relation = 'sidecar_rejects' AND operation = 'DELETE') AS retried
 			FROM storm.happened GROUP BY txid)
 		SELECT t, h FROM told t LEFT JOIN happened h USING (txid)
-		WHERE (t.inserted, t.updated, t.rejected, t.retried) IS DISTINCT FROM
-			(COALESCE(h.inserted, 0), COALESCE(h.updated, 0), COALESCE(h.rejected, 0), COALESCE(h.retried, 0)) LIMIT 3"),
+		WHERE (t.inserted, t.updated, t.retried) IS DISTINCT FROM
+			(COALESCE(h.inserted, 0), COALESCE(h.updated, 0), COALESCE(h.retried, 0))
+		OR t.rejected < COALESCE(h.rejected, 0) LIMIT 3"), # the same again is parked already
 		'', "$when: what was told is what happened, record by record");
 	is(query("SELECT count(*) FROM marketing.sidecar_rejects") + 0,
 		query("SELECT count(*) FILTER (WHERE operation = 'INSERT') - count(*) FILTER (WHERE operation = 'DELETE')

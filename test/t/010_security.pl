@@ -40,7 +40,7 @@ my @actions = (
 	[ 'batch', q(SELECT sidecar_upsert_people('[{"person_unique_id": "p1"}, {"person_unique_id": "none"}]')), '42501', 'yes', 'yes' ],
 	[ 'inbox', q(INSERT INTO sidecar_company_inbox (company_unique_id) VALUES ('c4')), '42501', 'yes', 'yes' ],
 	[ 'retry', q(SELECT sidecar_retry_rejects()), '42501', '42501', 'yes' ],
-	[ 'clearing rejects', q(DELETE FROM marketing.sidecar_rejects WHERE reject_id > 0), '42501', '42501', 'yes' ],
+	[ 'clearing rejects', q(DELETE FROM marketing.sidecar_rejects WHERE reject_id IS NOT NULL), '42501', '42501', 'yes' ],
 	[ 'delete', q(DELETE FROM marketing.company_sidecar), '42501', '42501', '42501' ],
 	[ 'truncate', q(TRUNCATE marketing.company_sidecar), '42501', '42501', '42501' ],
 	[ 'a master', q(UPDATE marketing.company_master SET company_name = 'x'), '42501', '42501', '42501' ],

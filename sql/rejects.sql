@@ -1,0 +1,269 @@
+-- Parked records: nothing that was sent is lost, nor kept twice, nor costs the
+-- others.
+SET client_min_messages = warning;
+\set SHOW_CONTEXT never
+SET timezone = 'UTC';
+CREATE EXTENSION sidecar;
+SELECT count(*) > 0 AS made FROM sidecar_create_masters();
+INSERT INTO marketing.company_master SELECT 'c' || i, 'Company ' || i FROM generate_series(1, 9) i;
+INSERT INTO marketing.people_master VALUES ('p1', 'One');
+CREATE VIEW parked AS SELECT record_no AS no, entity, unique_id, record, on_conflict, options, sqlstate, attempts FROM marketing.sidecar_rejects ORDER BY rejected_at, record_no;
+
+-- the same again is one row: the same entity, record, rule and options
+SELECT outcome, count(*) FROM sidecar_upsert_companies('[{"company_unique_id": "x", "ein_number": "1"}, {"company_unique_id": "c1", "a": 1}, {"ein_number": "1", "company_unique_id": "x"}]') GROUP BY 1;
+SELECT outcome, count(*) FROM sidecar_import_companies('[{"company_unique_id": "x", "ein_number": "1"}, {"company_unique_id": "c1", "a": 1}]') GROUP BY 1;
+TABLE parked;
+SELECT outcome FROM sidecar_upsert_companies('{"company_unique_id": "x", "ein_number": "1"}', 'newest');
+SELECT outcome FROM sidecar_upsert_companies('{"company_unique_id": "x", "ein_number": "1"}', unknown_keys => 'payload');
+SELECT outcome FROM sidecar_upsert_people('{"company_unique_id": "x", "ein_number": "1"}');
+SELECT outcome FROM sidecar_import_companies(E'{"company_unique_id": "x", "ein_number": "\\u0000"}\n{"company_unique_id": "x", "ein_number": "\\u0000"}\n"x\\\\y"\n');
+INSERT INTO sidecar_company_inbox (company_unique_id, ein_number) VALUES ('x', '1'), ('x', '1'), ('x', '2');
+TABLE parked;
+-- what is mended is another one
+UPDATE marketing.sidecar_rejects SET record = '{"company_unique_id": "x", "ein_number": "3"}' WHERE options->>'text' = 'true' AND record->>'ein_number' = '2';
+INSERT INTO sidecar_company_inbox (company_unique_id, ein_number) VALUES ('x', '2'), ('x', '3');
+SELECT unique_id, record FROM parked WHERE options->>'text' = 'true';
+UPDATE marketing.sidecar_rejects SET record = '{"company_unique_id": "x", "ein_number": "3"}' WHERE options->>'text' = 'true' AND record->>'ein_number' = '2';
+\echo :LAST_ERROR_SQLSTATE
+-- no sequence to be begun anew by who takes over
+SELECT count(*) FROM pg_class WHERE relkind = 'S' AND relnamespace = 'marketing'::regnamespace;
+-- without the index each is kept; then it cannot be made before they are one again
+DROP INDEX marketing.idx_sidecar_rejects_hash;
+SELECT outcome FROM sidecar_upsert_companies('{"company_unique_id": "x", "ein_number": "1"}');
+SELECT object, outcome, hint FROM sidecar_install() WHERE outcome <> 'present';
+SELECT entity, to_do FROM sidecar_status() WHERE entity IS NULL;
+TRUNCATE marketing.sidecar_rejects;
+SELECT object, outcome FROM sidecar_install() WHERE outcome <> 'present';
+
+-- a writer inserts, and needs nothing else
+CREATE ROLE regress_sidecar_writer;
+GRANT USAGE ON SCHEMA marketing TO regress_sidecar_writer;
+GRANT SELECT, INSERT, UPDATE ON marketing.company_sidecar TO regress_sidecar_writer;
+GRANT INSERT ON sidecar_company_inbox TO regress_sidecar_writer;
+GRANT INSERT (record_no, entity, unique_id, record, on_conflict, options, origin, error, sqlstate) ON marketing.sidecar_rejects TO regress_sidecar_writer;
+SET ROLE regress_sidecar_writer;
+SELECT outcome, count(*) FROM sidecar_upsert_companies('[{"company_unique_id": "x"}, {"company_unique_id": "c1"}, {"company_unique_id": "x"}]') GROUP BY 1 ORDER BY 1;
+SELECT outcome FROM sidecar_upsert_companies('[{"company_unique_id": "x"}]');
+INSERT INTO sidecar_company_inbox (company_unique_id) VALUES ('x');
+RESET ROLE;
+SELECT unique_id, options FROM parked;
+TRUNCATE marketing.sidecar_rejects;
+
+-- least recently tried first, so that the broken ones do not starve the rest; of
+-- one key the older one is stored first
+SELECT count(*) FROM sidecar_upsert_companies((SELECT jsonb_agg(jsonb_build_object('company_unique_id', 'c1', 'ein_number', i, 'broken', i)) FROM generate_series(1, 10) i));
+SELECT count(*) FROM sidecar_upsert_companies('[{"company_unique_id": "soon", "ein_number": "1"}, {"company_unique_id": "soon", "ein_number": "2"}]');
+INSERT INTO marketing.company_master VALUES ('soon', 'Soon');
+SELECT outcome, count(*) FROM sidecar_retry_rejects(10) GROUP BY 1;
+SELECT unique_id, outcome FROM sidecar_retry_rejects(10) WHERE outcome <> 'rejected';
+SELECT ein_number FROM marketing.company_sidecar WHERE company_unique_id = 'soon';
+SELECT attempts, count(*) FROM marketing.sidecar_rejects GROUP BY 1 ORDER BY 1;
+SELECT count(*) FROM sidecar_retry_rejects(3);
+SELECT count(*) FROM sidecar_retry_rejects(0);
+SELECT sidecar_retry_rejects(-1);
+\echo :LAST_ERROR_SQLSTATE
+-- also two calls of one transaction are in their order
+TRUNCATE marketing.sidecar_rejects;
+BEGIN;
+SELECT outcome FROM sidecar_upsert_companies('[{"company_unique_id": "twice", "ein_number": "1"}]');
+INSERT INTO sidecar_company_inbox (company_unique_id, ein_number) VALUES ('twice', '2'), ('twice', '3');
+SELECT outcome FROM sidecar_upsert_companies('[{"company_unique_id": "twice", "ein_number": "4"}]');
+COMMIT;
+SELECT no, record->>'ein_number' AS ein FROM parked;
+INSERT INTO marketing.company_master VALUES ('twice', 'Twice');
+SELECT outcome FROM sidecar_retry_rejects();
+SELECT ein_number FROM marketing.company_sidecar WHERE company_unique_id = 'twice';
+
+-- what was overtaken fills what nobody else gave; of several such the last one
+SELECT count(*) FROM sidecar_upsert_companies('[{"company_unique_id": "late", "ein_number": "old", "dun_and_bradstreet_number": "older", "last_enriched_at": "2026-01-01"},
+    {"company_unique_id": "late", "dun_and_bradstreet_number": "old", "last_enriched_at": "2026-01-02"}, {"company_unique_id": "late", "ein_number": "older", "last_enriched_at": "2026-01-01"}]');
+SELECT count(*) FROM sidecar_upsert_companies('{"company_unique_id": "late", "clay_tags": ["newest"], "last_enriched_at": "2026-01-01"}', 'newest');
+INSERT INTO marketing.company_master VALUES ('late', 'Late');
+SELECT sidecar_upsert_company('late', clay_segments => '{new}', last_enriched_at => '2026-02-01');
+SELECT outcome FROM sidecar_retry_rejects();
+SELECT ein_number, dun_and_bradstreet_number, clay_tags, clay_segments FROM marketing.company_sidecar WHERE company_unique_id = 'late';
+SELECT count(*) FROM parked;
+-- or stays, if it cannot
+SELECT count(*) FROM sidecar_upsert_companies('{"company_unique_id": "late", "ein_number": "1", "enrichment_payload": {"bad": 1}, "confidence_score": 500, "last_enriched_at": "2026-01-01"}');
+UPDATE marketing.sidecar_rejects SET record = record - 'confidence_score';
+ALTER TABLE marketing.company_sidecar ADD CONSTRAINT no_bad CHECK (NOT enrichment_payload ? 'bad');
+SELECT outcome FROM sidecar_retry_rejects();
+ALTER TABLE marketing.company_sidecar DROP CONSTRAINT no_bad;
+SELECT outcome FROM sidecar_retry_rejects();
+SELECT enrichment_payload FROM marketing.company_sidecar WHERE company_unique_id = 'late';
+
+-- a key that is checked no earlier than at COMMIT
+ALTER TABLE marketing.company_sidecar ALTER CONSTRAINT fk_company_sidecar_company DEFERRABLE INITIALLY DEFERRED;
+INSERT INTO marketing.company_master SELECT 'm' || i, 'Company' FROM generate_series(1, 2500) i;
+BEGIN;
+SELECT outcome, count(*) FROM sidecar_upsert_companies((SELECT jsonb_agg(jsonb_build_object('company_unique_id', 'm' || i)) FROM generate_series(1, 2501) i)) GROUP BY 1 ORDER BY 1;
+SELECT outcome, count(*) FROM sidecar_import_companies('[{"company_unique_id": "m1"}, {"company_unique_id": "none"}]') GROUP BY 1 ORDER BY 1;
+INSERT INTO sidecar_company_inbox (company_unique_id) VALUES ('none'), ('m2');
+INSERT INTO sidecar_company_inbox (company_unique_id) VALUES ('none2'), ('m3') RETURNING company_unique_id, outcome;
+SAVEPOINT one;
+SELECT sidecar_upsert_company('none');
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK TO one;
+SELECT sidecar_upsert_company('none', on_conflict => 'fill');
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK TO one;
+COMMIT;
+SELECT unique_id, sqlstate, count(*) FROM parked GROUP BY 1, 2 ORDER BY 1;
+SELECT count(*) FROM marketing.company_sidecar WHERE company_unique_id ~ '^(m|none)';
+-- nor for who may not read the masters, and with another key that waits
+CREATE TABLE sources (name text PRIMARY KEY);
+INSERT INTO sources VALUES ('clay');
+ALTER TABLE marketing.company_sidecar ADD FOREIGN KEY (enrichment_source) REFERENCES sources DEFERRABLE INITIALLY IMMEDIATE;
+SET ROLE regress_sidecar_writer;
+BEGIN;
+SET CONSTRAINTS ALL DEFERRED;
+SELECT unique_id, outcome, left(error, 80) AS error FROM sidecar_upsert_companies('[{"company_unique_id": "c2", "enrichment_source": "clay"}, {"company_unique_id": "c3", "enrichment_source": "nobody"}, {"company_unique_id": "none3"}]');
+COMMIT;
+RESET ROLE;
+-- a row of the user's own whose master comes later is none of ours
+BEGIN;
+INSERT INTO marketing.company_sidecar (company_unique_id) VALUES ('soon2');
+SELECT unique_id, outcome FROM sidecar_upsert_companies('[{"company_unique_id": "c4"}, {"company_unique_id": "none4"}]');
+INSERT INTO marketing.company_master VALUES ('soon2', 'Soon');
+COMMIT;
+-- a disabled key asks for nothing, as ever
+ALTER TABLE marketing.company_sidecar DISABLE TRIGGER ALL;
+SET ROLE regress_sidecar_writer;
+SELECT sidecar_upsert_company('orphan');
+RESET ROLE;
+ALTER TABLE marketing.company_sidecar ENABLE TRIGGER ALL;
+DELETE FROM marketing.company_sidecar WHERE company_unique_id = 'orphan';
+DROP TABLE sources CASCADE;
+ALTER TABLE marketing.company_sidecar ALTER CONSTRAINT fk_company_sidecar_company NOT DEFERRABLE;
+TRUNCATE marketing.sidecar_rejects;
+DELETE FROM marketing.company_master WHERE company_unique_id ~ '^m';
+DROP OWNED BY regress_sidecar_writer;
+DROP ROLE regress_sidecar_writer;
+
+-- keys are equal as the column says, whose collation may know no case
+CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+CREATE TABLE caseless (company_unique_id text COLLATE nocase PRIMARY KEY);
+INSERT INTO caseless VALUES ('a'), ('b'), ('c');
+ALTER TABLE marketing.company_sidecar DROP CONSTRAINT fk_company_sidecar_company;
+TRUNCATE marketing.company_sidecar;
+ALTER TABLE marketing.company_sidecar ALTER company_unique_id TYPE text COLLATE nocase, ADD FOREIGN KEY (company_unique_id) REFERENCES caseless;
+SELECT sidecar_upsert_company('A', '1');
+SELECT unique_id, outcome FROM sidecar_upsert_companies('[{"company_unique_id": "a", "ein_number": "2"}, {"company_unique_id": "B", "ein_number": "2"}, {"company_unique_id": "b", "ein_number": "3"},
+    {"company_unique_id": "C", "ein_number": "4", "last_enriched_at": "2026-01-01"}, {"company_unique_id": "D"}]');
+INSERT INTO sidecar_company_inbox (company_unique_id, ein_number) VALUES ('c', '5'), ('C', '6'), ('d', '7');
+SELECT company_unique_id, ein_number FROM marketing.company_sidecar ORDER BY 1;
+SELECT unique_id FROM parked ORDER BY 1;
+INSERT INTO caseless VALUES ('d');
+SELECT unique_id, outcome FROM sidecar_retry_rejects() ORDER BY 1;
+SELECT company_unique_id, ein_number FROM marketing.company_sidecar WHERE company_unique_id = 'd';
+
+-- moved and renamed it is found: the mark is its trigger
+SELECT outcome FROM sidecar_upsert_people('[{"person_unique_id": "none", "clay_insight_summary": "1"}]');
+ALTER TABLE marketing.sidecar_rejects SET SCHEMA public;
+SELECT unique_id, outcome FROM sidecar_retry_rejects();
+ALTER TABLE public.sidecar_rejects RENAME TO waiting;
+SELECT outcome FROM sidecar_upsert_people('[{"person_unique_id": "none", "clay_insight_summary": "2"}]');
+INSERT INTO sidecar_people_inbox (person_unique_id) VALUES ('none');
+SELECT entity, rejected FROM sidecar_summary();
+SELECT entity, rejects_parked, to_do FROM sidecar_status() WHERE entity IS NULL OR entity = 'people';
+SELECT object, outcome FROM sidecar_install() WHERE object ~ 'reject|waiting';
+SELECT entity, sidecar_name, key_column, trigger_name, trigger_function, sidecar FROM sidecar_entity_bindings() WHERE entity IS NULL;
+-- two that claim to be it are none, unless one is in its place
+CREATE TABLE other (LIKE waiting INCLUDING ALL);
+CREATE TRIGGER x BEFORE UPDATE ON other FOR EACH ROW EXECUTE FUNCTION sidecar_rejects_mark();
+SELECT sidecar_retry_rejects();
+\echo :LAST_ERROR_SQLSTATE
+SELECT outcome FROM sidecar_upsert_people('[{"person_unique_id": "none"}]');
+\echo :LAST_ERROR_SQLSTATE
+SELECT entity, rejected FROM sidecar_summary();
+SELECT entity, rejects_parked FROM sidecar_status() WHERE entity IS NOT NULL;
+SELECT sidecar_table, to_do FROM sidecar_status() WHERE entity IS NULL;
+ALTER TABLE waiting SET SCHEMA marketing;
+SELECT count(*) FROM sidecar_retry_rejects();
+SELECT sidecar_table, to_do FROM sidecar_status() WHERE entity IS NULL;
+DROP TABLE other;
+-- nor one without the mark, or of somebody without the right to it
+DROP TRIGGER sidecar_rejects_mark ON marketing.waiting;
+SELECT sidecar_retry_rejects();
+\echo :LAST_ERROR_SQLSTATE
+SELECT sidecar_table, to_do FROM sidecar_status() WHERE entity IS NULL;
+ALTER TABLE marketing.waiting RENAME TO sidecar_rejects;
+SELECT object, outcome FROM sidecar_install() WHERE outcome <> 'present';
+SELECT count(*) FROM sidecar_retry_rejects();
+CREATE ROLE regress_sidecar_stranger;
+ALTER TABLE marketing.sidecar_rejects OWNER TO regress_sidecar_stranger;
+SELECT outcome FROM sidecar_upsert_people('[{"person_unique_id": "none"}]');
+GRANT EXECUTE ON FUNCTION sidecar_rejects_mark() TO regress_sidecar_stranger;
+SELECT outcome FROM sidecar_upsert_people('[{"person_unique_id": "none"}]');
+ALTER TABLE marketing.sidecar_rejects OWNER TO CURRENT_USER;
+DROP OWNED BY regress_sidecar_stranger;
+DROP ROLE regress_sidecar_stranger;
+-- whole schemas too
+ALTER SCHEMA marketing RENAME TO enrichment;
+SELECT unique_id, outcome FROM sidecar_upsert_people('[{"person_unique_id": "p1"}, {"person_unique_id": "none", "clay_insight_summary": "3"}]');
+SELECT count(*) FROM sidecar_retry_rejects();
+ALTER SCHEMA enrichment RENAME TO marketing;
+-- and each table by itself
+CREATE SCHEMA crm;
+ALTER TABLE marketing.people_sidecar SET SCHEMA crm;
+SELECT unique_id, outcome FROM sidecar_upsert_people('[{"person_unique_id": "p1"}, {"person_unique_id": "none", "clay_insight_summary": "4"}]');
+ALTER TABLE marketing.people_master SET SCHEMA crm;
+SELECT unique_id, outcome FROM sidecar_upsert_people('[{"person_unique_id": "p1"}, {"person_unique_id": "none", "clay_insight_summary": "5"}]');
+ALTER TABLE marketing.sidecar_rejects SET SCHEMA crm;
+SELECT unique_id, outcome FROM sidecar_upsert_people('[{"person_unique_id": "p1"}, {"person_unique_id": "none", "clay_insight_summary": "6"}]');
+SELECT count(*) FROM sidecar_retry_rejects();
+SELECT entity, rejects_parked FROM sidecar_status();
+ALTER TABLE crm.people_sidecar SET SCHEMA marketing;
+ALTER TABLE crm.people_master SET SCHEMA marketing;
+ALTER TABLE crm.sidecar_rejects SET SCHEMA marketing;
+DROP SCHEMA crm;
+-- its rules would do something else
+CREATE RULE keep AS ON DELETE TO marketing.sidecar_rejects DO INSTEAD NOTHING;
+SELECT sidecar_retry_rejects();
+\echo :LAST_ERROR_SQLSTATE
+DROP RULE keep ON marketing.sidecar_rejects;
+
+-- one entity's trouble is not the other's
+TRUNCATE marketing.sidecar_rejects;
+SELECT outcome FROM sidecar_upsert_companies('{"company_unique_id": "early"}');
+SELECT outcome FROM sidecar_upsert_people('{"person_unique_id": "early"}');
+INSERT INTO caseless VALUES ('early');
+ALTER TABLE marketing.people_sidecar DROP CONSTRAINT fk_people_sidecar_person;
+SELECT entity, outcome FROM sidecar_retry_rejects();
+SELECT outcome FROM sidecar_upsert_companies('{"company_unique_id": "later"}');
+DROP TABLE marketing.people_sidecar;
+INSERT INTO caseless VALUES ('later');
+SELECT entity, outcome FROM sidecar_retry_rejects();
+SELECT entity, unique_id, attempts FROM parked;
+SELECT entity, total FROM sidecar_coverage();
+SELECT entity, rejected FROM sidecar_summary();
+SELECT count(DISTINCT entity) FROM sidecar_field_coverage();
+SELECT entity FROM sidecar_sources();
+SELECT count(*) > 0 AS made FROM sidecar_install();
+INSERT INTO marketing.people_master VALUES ('early', 'Early');
+SELECT entity, outcome FROM sidecar_retry_rejects();
+
+-- the trigger is one for each row before an update, and nothing else
+CREATE TABLE t (a int);
+CREATE TRIGGER t AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION sidecar_rejects_mark();
+INSERT INTO t VALUES (1);
+\echo :LAST_ERROR_SQLSTATE
+SELECT sidecar_rejects_mark();
+\echo :LAST_ERROR_SQLSTATE
+DROP TABLE t;
+
+-- without the extension the rows stay, and are found again
+DROP VIEW parked;
+TRUNCATE marketing.company_sidecar;
+ALTER TABLE marketing.company_sidecar DROP CONSTRAINT company_sidecar_company_unique_id_fkey, ALTER company_unique_id TYPE varchar(50) COLLATE "default";
+DROP EXTENSION sidecar CASCADE;
+SELECT tgname FROM pg_trigger WHERE tgrelid = 'marketing.sidecar_rejects'::regclass;
+INSERT INTO marketing.sidecar_rejects (entity, record, on_conflict, error, sqlstate) VALUES ('company', '{"company_unique_id": "kept"}', 'fill', '', '');
+CREATE EXTENSION sidecar;
+SELECT record, outcome FROM sidecar_retry_rejects() r JOIN marketing.sidecar_rejects USING (reject_id);
+INSERT INTO marketing.company_master VALUES ('kept', 'Kept');
+SELECT entity, outcome FROM sidecar_retry_rejects();
+DROP EXTENSION sidecar CASCADE;
+DROP SCHEMA marketing CASCADE;
+DROP TABLE caseless;
+DROP COLLATION nocase;
