@@ -428,7 +428,8 @@ sidecar_is_trusted(const SidecarEntity *entity, Oid role)
  * sidecar_entity_bindings() RETURNS TABLE (entity, sidecar_name, ...)
  *
  * The descriptor and the bindings as rows, for the SQL part of the extension;
- * the columns are those of the SQL declaration.  NULL where nothing is bound.
+ * the columns are those of the SQL declaration.  NULL where nothing is bound, or
+ * the zone is not known.
  * problem says why what is there cannot be used.  Errors: those of
  * sidecar_lookup().
  */
@@ -437,7 +438,7 @@ sidecar_entity_bindings(PG_FUNCTION_ARGS)
 {
 	static const Oid columns[] = {
 		TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-		REGCLASSOID, REGCLASSOID, TEXTOID
+		REGCLASSOID, REGCLASSOID, TEXTOID, TEXTOID
 	};
 	ReturnSetInfo *rsinfo = sidecar_begin_rows(fcinfo, 0, NULL, lengthof(columns), columns);
 
@@ -457,12 +458,14 @@ sidecar_entity_bindings(PG_FUNCTION_ARGS)
 			CStringGetTextDatum(entity->master_key),
 			ObjectIdGetDatum(binding->sidecar),
 			ObjectIdGetDatum(binding->master),
+			binding->zone ? CStringGetTextDatum(binding->zone_name) : (Datum) 0,
 			problem ? CStringGetTextDatum(problem) : (Datum) 0
 		};
 		bool		nulls[lengthof(values)] = {false};
 
-		nulls[lengthof(values) - 3] = !OidIsValid(binding->sidecar);
-		nulls[lengthof(values) - 2] = !OidIsValid(binding->master);
+		nulls[lengthof(values) - 4] = !OidIsValid(binding->sidecar);
+		nulls[lengthof(values) - 3] = !OidIsValid(binding->master);
+		nulls[lengthof(values) - 2] = binding->zone == NULL;
 		nulls[lengthof(values) - 1] = problem == NULL;
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
@@ -846,9 +849,13 @@ bind_sidecar(SidecarBinding *binding, Relation rel, Oid function)
 		Trigger    *trigger = &rel->trigdesc->triggers[i];
 
 		/* whatever the trigger is called: it may have been renamed */
-		if (trigger->tgfoid == function)
-			binding->trigger_enabled = trigger->tgenabled == TRIGGER_FIRES_ON_ORIGIN ||
-				trigger->tgenabled == TRIGGER_FIRES_ALWAYS;
+		if (trigger->tgfoid != function)
+			continue;
+		/* of several the last is what updated_at becomes */
+		binding->trigger_enabled = trigger->tgenabled == TRIGGER_FIRES_ON_ORIGIN ||
+			trigger->tgenabled == TRIGGER_FIRES_ALWAYS;
+		binding->zone_name = pstrdup(sidecar_zone_name(trigger));
+		binding->zone = sidecar_find_zone(binding->zone_name);
 	}
 }
 
