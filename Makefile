@@ -19,7 +19,8 @@ OBJS = \
 	src/sidecar.o \
 	src/store.o \
 	src/trigger.o \
-	src/upsert.o
+	src/upsert.o \
+	src/zone.o
 PG_CPPFLAGS = -DSIDECAR_VERSION='"$(EXTVERSION)"'
 
 DATA = $(wildcard sidecar--*.sql)

@@ -45,7 +45,7 @@ AS 'MODULE_PATHNAME', 'update_company_sidecar_updated_at'
 LANGUAGE C;
 
 COMMENT ON FUNCTION @extschema@.update_company_sidecar_updated_at() IS
-'trigger BEFORE UPDATE FOR EACH ROW: updated_at becomes now(); the table that carries it is the company sidecar';
+'trigger BEFORE UPDATE FOR EACH ROW: updated_at becomes now(); the table that carries it is the company sidecar; its argument is the time zone of the table''s timestamp columns, none means UTC';
 
 CREATE FUNCTION @extschema@.update_people_sidecar_updated_at()
 RETURNS trigger
@@ -53,7 +53,7 @@ AS 'MODULE_PATHNAME', 'update_people_sidecar_updated_at'
 LANGUAGE C;
 
 COMMENT ON FUNCTION @extschema@.update_people_sidecar_updated_at() IS
-'trigger BEFORE UPDATE FOR EACH ROW: updated_at becomes now(); the table that carries it is the people sidecar';
+'trigger BEFORE UPDATE FOR EACH ROW: updated_at becomes now(); the table that carries it is the people sidecar; its argument is the time zone of the table''s timestamp columns, none means UTC';
 
 CREATE FUNCTION @extschema@.sidecar_rejects_mark()
 RETURNS trigger
@@ -330,12 +330,12 @@ CREATE FUNCTION @extschema@.sidecar_status()
 RETURNS TABLE (
     entity text, sidecar_table text, master_table text, foreign_key_present boolean,
     foreign_key_validated boolean, orphan_rows bigint, trigger_enabled boolean,
-    missing_indexes text[], rejects_parked bigint, to_do text[])
+    missing_indexes text[], rejects_parked bigint, time_zone text, to_do text[])
 AS 'MODULE_PATHNAME', 'sidecar_status'
 LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 2;
 
 COMMENT ON FUNCTION @extschema@.sidecar_status() IS
-'whether tables, foreign keys, triggers and indexes are as they should be, per entity, and what to do where they are not';
+'whether tables, foreign keys, triggers and indexes are as they should be, per entity, the time zone of the timestamp columns, and what to do where something is not';
 
 
 -- ---------------------------------------------------------------------------
@@ -504,12 +504,12 @@ CREATE FUNCTION @extschema@.sidecar_entity_bindings()
 RETURNS TABLE (
     entity text, sidecar_name text, key_column text, trigger_name text, trigger_function text,
     foreign_key text, master_name text, master_key text, sidecar regclass, master regclass,
-    problem text)
+    time_zone text, problem text)
 AS 'MODULE_PATHNAME', 'sidecar_entity_bindings'
 LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 3;
 
 COMMENT ON FUNCTION @extschema@.sidecar_entity_bindings() IS
-'the entities: the names that sidecar_install() uses, and the tables that are their sidecar and master now, and why they cannot be used; the last row is the table of parked records';
+'the entities: the names that sidecar_install() uses, the tables that are their sidecar and master now, the zone of their timestamp columns, and why they cannot be used; the last row is the table of parked records';
 
 -- The trigger functions.  Whoever re-runs a migration replaces ours by CREATE
 -- OR REPLACE: the triggers stay, and call another function.  Ours is known by
@@ -959,7 +959,9 @@ END;
 COMMENT ON FUNCTION @extschema@.sidecar_objects_indexes() IS
 'the indexes: their part of sidecar_objects()';
 
--- A table is bound if it has the trigger, whatever that is called.
+-- A table is bound if it has the trigger, whatever that is called, and whatever
+-- time zone its argument is.  One that calls another function of that name, as a
+-- migration that is run again makes it, keeps its argument.
 CREATE FUNCTION @extschema@.sidecar_objects_triggers()
 RETURNS SETOF @extschema@.sidecar_object
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 3
@@ -972,8 +974,11 @@ SELECT f.n, 0, f.entity, 'trigger', format('%I on %s', b.trigger_name, f.name_sq
        CASE WHEN old.tgfoid IS NOT NULL THEN
            format(E'DROP TRIGGER %I ON %s;\n', b.trigger_name, f.name_sql) ELSE '' END ||
        format('CREATE TRIGGER %I BEFORE UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION %s',
-              b.trigger_name, f.name_sql, t.function),
-       NULLIF(concat_ws('; ', disabled.hint, t.replaced), ''), NULL, old.tgfoid::regprocedure
+              b.trigger_name, f.name_sql,
+              CASE WHEN kept.zone IS NULL THEN t.function::text
+                   ELSE format('%s(%L)', t.function::oid::regproc, kept.zone) END),
+       NULLIF(concat_ws('; ', disabled.hint, unknown.hint, t.replaced), ''), NULL,
+       old.tgfoid::regprocedure
 FROM @extschema@.sidecar_found_tables() f
 JOIN @extschema@.sidecar_entity_bindings() b ON b.sidecar_name = f.table_name
 JOIN @extschema@.sidecar_trigger_functions() t USING (table_name)
@@ -985,6 +990,19 @@ LEFT JOIN LATERAL (
     WHERE f.is_bound AND g.tgrelid = f.relation AND g.tgfoid = t.function
       AND g.tgenabled NOT IN ('O', 'A')
     LIMIT 1) disabled ON true
+LEFT JOIN LATERAL (
+    SELECT format('its time zone is not known: CREATE OR REPLACE TRIGGER %I BEFORE UPDATE ON %s '
+                  'FOR EACH ROW EXECUTE FUNCTION %s(%L), or another name of pg_timezone_names',
+                  g.tgname, f.name_sql, t.function::oid::regproc, 'UTC') AS hint
+    FROM pg_trigger g
+    WHERE f.is_bound AND f.entity IS NOT NULL AND b.time_zone IS NULL AND g.tgrelid = f.relation AND g.tgfoid = t.function
+    ORDER BY g.tgname DESC LIMIT 1) unknown ON true
+LEFT JOIN LATERAL (
+    -- each argument ends with a zero byte; this may be evaluated where there is none
+    SELECT convert_from(substr(old.tgargs, 1, GREATEST(octet_length(old.tgargs) - 1, 0)),
+                        getdatabaseencoding()) AS zone
+    FROM pg_proc p
+    WHERE old.tgnargs = 1 AND p.oid = old.tgfoid AND starts_with(p.proname, b.trigger_function)) kept ON true
 WHERE f.is_usable;
 END;
 
@@ -1162,7 +1180,10 @@ SELECT s.name_sql,
            format(', and %1$s, without its trigger, %2$s: if that is it, %3$s'
                   'CREATE TRIGGER %4$I BEFORE UPDATE ON %1$s FOR EACH ROW EXECUTE FUNCTION %5$s; '
                   'SELECT sidecar_install()',
-                  s.name_sql, s.why, mark.drop_it || '; ', b.trigger_name, t.function)
+                  s.name_sql, s.why, mark.drop_it || '; ', b.trigger_name,
+                  -- the zone of what it takes the place of
+                  CASE WHEN b.time_zone <> 'UTC' THEN format('%s(%L)', t.function::oid::regproc, b.time_zone)
+                       ELSE t.function::text END)
        ELSE
            format(', but %1$s %2$s: DROP TRIGGER %3$I ON %1$s%4$s', s.name_sql, s.why,
                   s.trigger_name, '; or, if that is it, ' || mark.drop_it)
@@ -1339,10 +1360,70 @@ $plpgsql$;
 COMMENT ON FUNCTION @extschema@.sidecar_drop_replaced(text, regprocedure, oid) IS
 'drops the trigger function of a plain SQL migration, if it is that and nothing uses it; a hint says why not';
 
+-- After a table has got its trigger: what wrote the times that it has already may
+-- have done so in another zone, that of the database most likely.  What a session
+-- has set itself says nothing of others.
+CREATE FUNCTION @extschema@.sidecar_doubt_zone(entity text)
+RETURNS text
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = off
+SET standard_conforming_strings = on
+AS $plpgsql$
+DECLARE
+    t record;
+    has_times boolean;
+    statement text;
+    zone text := COALESCE(
+        (SELECT split_part(c, '=', 2)
+         FROM pg_db_role_setting s, unnest(s.setconfig) c
+         WHERE s.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
+           AND s.setrole = 0 AND lower(split_part(c, '=', 1)) = 'timezone'),
+        (SELECT reset_val FROM pg_settings WHERE name = 'TimeZone'));
+    home text := (SELECT extnamespace::regnamespace FROM pg_extension WHERE extname = 'sidecar');
+BEGIN
+    -- whatever it is called: it differs neither in winter nor in summer
+    IF timestamptz '2026-01-01 00:00:00Z' AT TIME ZONE zone = timestamp '2026-01-01 00:00:00'
+       AND timestamptz '2026-07-01 00:00:00Z' AT TIME ZONE zone = timestamp '2026-07-01 00:00:00' THEN
+        RETURN NULL;
+    END IF;
+    EXECUTE format(
+        'SELECT f.name_sql, g.tgname, t.function::oid::regproc AS function, '
+        'string_agg(quote_ident(a.attname) || '' IS NOT NULL'', '' OR '') AS condition '
+        'FROM %1$s.sidecar_found_tables() f '
+        'JOIN %1$s.sidecar_trigger_functions() t USING (table_name) '
+        'JOIN pg_trigger g ON g.tgrelid = f.relation AND g.tgfoid = t.function AND g.tgnargs = 0 '
+        'JOIN pg_attribute a ON a.attrelid = f.relation AND a.atttypid = ''timestamp''::regtype '
+        'AND a.attname IN (''last_enriched_at'', ''created_at'', ''updated_at'') AND NOT a.attisdropped '
+        'WHERE f.entity = $1 GROUP BY 1, 2, 3', home)
+    INTO t USING entity;
+    IF t.condition IS NULL THEN
+        RETURN NULL;
+    END IF;
+    BEGIN
+        EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %s)', t.name_sql, t.condition) INTO has_times;
+    EXCEPTION WHEN insufficient_privilege THEN
+        has_times := true;      -- perhaps
+    END;
+    IF NOT has_times THEN
+        RETURN NULL;
+    END IF;
+    statement := format('CREATE OR REPLACE TRIGGER %I BEFORE UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION %s(%L)',
+                        t.tgname, t.name_sql, t.function, zone);
+    RAISE WARNING 'times in % are taken for UTC, but the time zone of the database is "%"', t.name_sql, zone
+        USING HINT = format('If they were written in that zone: %s', statement);
+    RETURN format('times in it are taken for UTC; if they are of the zone of the database: %s', statement);
+END
+$plpgsql$;
+
+COMMENT ON FUNCTION @extschema@.sidecar_doubt_zone(text) IS
+'warns if a table has times that may be of another zone than its trigger says; the hint is the statement that sets it';
+
 CREATE FUNCTION @extschema@.sidecar_install()
 RETURNS TABLE (object text, outcome text, hint text)
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
 SET quote_all_identifiers = off
 SET standard_conforming_strings = on
 AS $plpgsql$
@@ -1382,6 +1463,10 @@ BEGIN
                 RAISE WARNING '% is not touched', o.object
                     USING HINT = upper(left(o.hint, 1)) || substr(o.hint, 2);
             ELSIF o.state IN ('missing', 'replace') THEN
+                -- a column's default is a time of the table's
+                EXECUTE format('SELECT set_config(''TimeZone'', COALESCE((SELECT b.time_zone '
+                               'FROM %s.sidecar_entity_bindings() b WHERE b.entity = $1), ''UTC''), true)',
+                               home) USING o.entity;
                 EXECUTE format('SELECT m.outcome, COALESCE(m.hint, $5) '
                                'FROM %s.sidecar_make($1, $2, $3, $4) m', home)
                 INTO outcome, hint USING o.kind, o.object, o.command, o.violations, o.hint;
@@ -1391,6 +1476,10 @@ BEGIN
                                    'FROM %1$s.sidecar_found_tables() f, pg_class c '
                                    'WHERE f.entity IS NOT DISTINCT FROM $4 AND c.oid = f.relation', home)
                     INTO hint USING object, o.replaces, o.hint, o.entity;
+                END IF;
+                IF o.kind = 'trigger' AND outcome IN ('created', 'replaced') THEN
+                    EXECUTE format('SELECT NULLIF(concat_ws(''; '', $1, %s.sidecar_doubt_zone($2)), '''')', home)
+                    INTO hint USING hint, o.entity;
                 END IF;
             END IF;
             RETURN NEXT;

@@ -1,5 +1,7 @@
 -- CREATE EXTENSION over the tables that the plain SQL migration made.
 SET client_min_messages = warning;
+-- nobody doubts that what is taken over has times of UTC
+ALTER DATABASE :"DBNAME" SET timezone = 'UTC';
 \set SHOW_CONTEXT never
 \getenv srcdir PG_ABS_SRCDIR
 \set migration :srcdir '/test/migration.sql'

@@ -2,6 +2,8 @@
 -- that the foreign key references: functions follow every change, in a session
 -- that has its plans already.
 SET client_min_messages = warning;
+-- nobody doubts that what is taken over has times of UTC
+ALTER DATABASE :"DBNAME" SET timezone = 'UTC';
 \set SHOW_CONTEXT never
 CREATE EXTENSION sidecar;
 SELECT count(*) > 0 AS made FROM sidecar_create_masters();

@@ -6,7 +6,7 @@ CREATE EXTENSION sidecar;
 SELECT count(*) > 0 AS made FROM sidecar_create_masters();
 INSERT INTO marketing.company_master SELECT 'c' || i, 'Company ' || i FROM generate_series(1, 9) i;
 INSERT INTO marketing.people_master SELECT 'p' || i, 'Person ' || i FROM generate_series(1, 9) i;
-SELECT sidecar_upsert_company('c1', 'good', 'good', '{good}', '{good}', '{"good": true}', '2026-01-01', 'clay', 50);
+SELECT sidecar_upsert_company('c1', 'good', 'good', '{good}', '{good}', '{"good": true}', '2026-01-01Z', 'clay', 50);
 
 -- what says nothing does not wipe what is good
 SELECT outcome, error FROM sidecar_upsert_companies('[

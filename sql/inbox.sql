@@ -1,6 +1,8 @@
 -- Inboxes: foreign tables that take INSERT and COPY, and what each promises.
 \set SHOW_CONTEXT never
 SET timezone = 'UTC';
+-- nobody doubts that what is taken over has times of UTC
+ALTER DATABASE :"DBNAME" SET timezone = 'UTC';
 SET client_min_messages = warning;
 CREATE EXTENSION sidecar;
 SELECT count(*) > 0 AS made FROM sidecar_create_masters();

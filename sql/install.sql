@@ -1,6 +1,8 @@
 -- CREATE EXTENSION and sidecar_install(): what there is afterwards, and
 -- what happens with both masters, with one, with none, and during a restore.
 SET client_min_messages = warning;
+-- nobody doubts that what is taken over has times of UTC
+ALTER DATABASE :"DBNAME" SET timezone = 'UTC';
 CREATE SCHEMA marketing;
 CREATE TABLE marketing.company_master (company_unique_id text PRIMARY KEY, company_name text);
 CREATE TABLE marketing.people_master (unique_id varchar(50) PRIMARY KEY, full_name text, title text, email text);

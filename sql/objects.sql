@@ -1,6 +1,8 @@
 -- What there is, compared with what there should be: by the catalog, whatever
 -- settings a session has; and the tables that might be taken for a sidecar.
 SET client_min_messages = warning;
+-- nobody doubts that what is taken over has times of UTC
+ALTER DATABASE :"DBNAME" SET timezone = 'UTC';
 \set SHOW_CONTEXT never
 CREATE EXTENSION sidecar;
 SELECT count(*) > 0 AS made FROM sidecar_create_masters();

@@ -1,6 +1,8 @@
 -- A mark is a right, a name is none: which table is the sidecar, and what runs
 -- with whose rights.
 SET client_min_messages = warning;
+-- nobody doubts that what is taken over has times of UTC
+ALTER DATABASE :"DBNAME" SET timezone = 'UTC';
 \set SHOW_CONTEXT never
 CREATE ROLE regress_sidecar_stranger;
 CREATE ROLE regress_sidecar_owner;

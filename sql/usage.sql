@@ -1,5 +1,6 @@
 -- How people use the tables by plain SQL: storing, querying, monitoring.
 SET client_min_messages = warning;
+SET timezone = 'UTC';
 CREATE EXTENSION sidecar;
 SELECT count(*) > 0 AS made FROM sidecar_create_masters();
 INSERT INTO marketing.company_master VALUES ('04.04.01.24.00024.024', 'Acme'), ('04.04.01.24.00025.025', 'Unenriched');

@@ -288,15 +288,19 @@ sidecar_begin_batch(const SidecarEntity *entity, MemoryContext answers)
 void
 sidecar_store_chunk(Batch *batch, Record **records, int nrecords)
 {
+	int			nestlevel;
+
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	batch->store.spi_context = CurrentMemoryContext;
 	MemoryContextSwitchTo(batch->chunk);
+	nestlevel = sidecar_enter_zone(batch->store.table);
 	sidecar_convert_records(&batch->converter, records, nrecords);
 	if (batch->merging)
 		store_merged(batch, records, nrecords);
 	else
 		store_converted(batch, records, nrecords);
+	sidecar_leave_zone(nestlevel);
 	/* back to the caller's context */
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");

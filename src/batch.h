@@ -72,6 +72,7 @@ typedef struct Converter
 	bool		populating;		/* it is at work */
 	const char *reading;		/* the column whose field is being read, or
 								 * NULL */
+	pg_tz	   *session_zone;	/* whose abbreviations fields may have */
 } Converter;
 
 /* What stores records, chunk by chunk */
@@ -101,7 +102,7 @@ extern void sidecar_convert_records(Converter *converter, Record **records, int 
 
 /* in field.c */
 extern const JsonbValue *sidecar_read_field(const SidecarColumn *column, const JsonbValue *value,
-											bool from_text);
+											bool from_text, pg_tz *session_zone);
 extern bool sidecar_says_something(const JsonbValue *value);
 
 /* What is done for a record, and who tells which field was to blame for its failure */

@@ -469,7 +469,8 @@ sidecar_raise(const SidecarError *error)
  *
  * The descriptor and the bindings as rows, for the SQL part of the extension;
  * the columns are those of the SQL declaration.  The table of parked records
- * has NULL for what only entities have.  NULL also where nothing is bound.
+ * has NULL for what only entities have.  NULL also where nothing is bound, or
+ * the zone is not known.
  * problem says why what is there cannot be used.  Errors: those of
  * sidecar_lookup().
  */
@@ -478,7 +479,7 @@ sidecar_entity_bindings(PG_FUNCTION_ARGS)
 {
 	static const Oid columns[] = {
 		TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-		REGCLASSOID, REGCLASSOID, TEXTOID
+		REGCLASSOID, REGCLASSOID, TEXTOID, TEXTOID
 	};
 	ReturnSetInfo *rsinfo = sidecar_begin_rows(fcinfo, 0, NULL, lengthof(columns), columns);
 
@@ -504,8 +505,10 @@ sidecar_entity_bindings(PG_FUNCTION_ARGS)
 		nulls[ntexts] = !OidIsValid(binding->sidecar);
 		values[ntexts + 1] = ObjectIdGetDatum(binding->master);
 		nulls[ntexts + 1] = !OidIsValid(binding->master);
-		values[ntexts + 2] = problem ? CStringGetTextDatum(problem) : (Datum) 0;
-		nulls[ntexts + 2] = problem == NULL;
+		nulls[ntexts + 2] = binding->zone == NULL || entity->label == NULL;
+		values[ntexts + 2] = nulls[ntexts + 2] ? (Datum) 0 : CStringGetTextDatum(binding->zone_name);
+		values[ntexts + 3] = problem ? CStringGetTextDatum(problem) : (Datum) 0;
+		nulls[ntexts + 3] = problem == NULL;
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;
@@ -932,9 +935,13 @@ bind_sidecar(SidecarBinding *binding, Relation rel, Oid function)
 		Trigger    *trigger = &rel->trigdesc->triggers[i];
 
 		/* whatever the trigger is called: it may have been renamed */
-		if (trigger->tgfoid == function)
-			binding->trigger_enabled = trigger->tgenabled == TRIGGER_FIRES_ON_ORIGIN ||
-				trigger->tgenabled == TRIGGER_FIRES_ALWAYS;
+		if (trigger->tgfoid != function)
+			continue;
+		/* of several the last is what updated_at becomes */
+		binding->trigger_enabled = trigger->tgenabled == TRIGGER_FIRES_ON_ORIGIN ||
+			trigger->tgenabled == TRIGGER_FIRES_ALWAYS;
+		binding->zone_name = pstrdup(sidecar_zone_name(trigger));
+		binding->zone = sidecar_find_zone(binding->zone_name);
 	}
 	for (int i = 0; i < RelationGetDescr(rel)->natts; i++)
 	{

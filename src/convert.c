@@ -46,6 +46,7 @@ void
 sidecar_begin_conversion(Converter *converter, const SidecarTable *table, const SidecarStore *store)
 {
 	converter->columns = &store->columns;
+	converter->session_zone = session_timezone;
 	converter->populate_context = AllocSetContextCreate(CurrentMemoryContext, "sidecar conversion",
 														ALLOCSET_SMALL_SIZES);
 	converter->desc = CreateTemplateTupleDesc(store->columns.n);
@@ -200,7 +201,7 @@ read_fields(Converter *converter, Record *record)
 			continue;
 		}
 		converter->reading = columns->columns[c]->name;
-		read = sidecar_read_field(columns->columns[c], value, record->from_text);
+		read = sidecar_read_field(columns->columns[c], value, record->from_text, converter->session_zone);
 		converter->reading = NULL;
 		same &= read == value || value->type == jbvNull;
 		/* a value not given: the column keeps its own, or takes its default */

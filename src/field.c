@@ -43,8 +43,8 @@ static bool has_blanks(const JsonbValue *array);
 static const JsonbValue *read_list_text(char *text, const JsonbValue *value);
 static const JsonbValue *read_array(char *list, const JsonbValue *value);
 static const JsonbValue *read_document(const JsonbValue *value, bool from_text);
-static const JsonbValue *read_time(const JsonbValue *value);
-static const JsonbValue *read_zone(char *text, const JsonbValue *value);
+static const JsonbValue *read_time(const JsonbValue *value, pg_tz *session_zone);
+static const JsonbValue *read_zone(char *text, const JsonbValue *value, pg_tz *session_zone);
 static const JsonbValue *read_score(const JsonbValue *value);
 static bool is_blank(const JsonbValue *value);
 static bool is_empty(const JsonbValue *value);
@@ -63,9 +63,12 @@ static JsonbValue *string_value(char *text);
  * scrapers write for "nothing found".  A list is a JSON array, {a,b}, "a, b" or
  * one word; a time also a number, of seconds or milliseconds since 1970; a
  * score also "95%"; JSON also its text.
+ *
+ * A time that tells no zone is one of TimeZone, which is the table's here; what a
+ * client's own timestamptz has become has an abbreviation of the session's zone.
  */
 const JsonbValue *
-sidecar_read_field(const SidecarColumn *column, const JsonbValue *value, bool from_text)
+sidecar_read_field(const SidecarColumn *column, const JsonbValue *value, bool from_text, pg_tz *session_zone)
 {
 	if (!sidecar_says_something(value) || is_empty_text(value))
 		return NULL;
@@ -76,7 +79,7 @@ sidecar_read_field(const SidecarColumn *column, const JsonbValue *value, bool fr
 		case SIDECAR_DOCUMENT:
 			return read_document(value, from_text);
 		case SIDECAR_TIME:
-			return read_time(value);
+			return read_time(value, session_zone);
 		case SIDECAR_SCORE:
 			return read_score(value);
 		case SIDECAR_PLAIN:
@@ -250,7 +253,7 @@ read_document(const JsonbValue *value, bool from_text)
  * A number is a time since 1970, never a date.
  */
 static const JsonbValue *
-read_time(const JsonbValue *value)
+read_time(const JsonbValue *value, pg_tz *session_zone)
 {
 	double		seconds;
 
@@ -260,7 +263,7 @@ read_time(const JsonbValue *value)
 	else if (value->type == jbvString && looks_like_epoch(trimmed(value)))
 		seconds = strtod(trimmed(value), NULL);
 	else
-		return value->type == jbvString ? read_zone(trimmed(value), value) : value;
+		return value->type == jbvString ? read_zone(trimmed(value), value, session_zone) : value;
 	if (fabs(seconds) >= FIRST_MILLISECONDS)
 		seconds /= 1000;
 	return string_value(pstrdup(timestamptz_to_str(DatumGetTimestampTz(
@@ -273,20 +276,21 @@ read_time(const JsonbValue *value)
  * first: IST would be Israel's in India.
  */
 static const JsonbValue *
-read_zone(char *text, const JsonbValue *value)
+read_zone(char *text, const JsonbValue *value, pg_tz *session_zone)
 {
 	char	   *zone = strrchr(text, ' ');
+	Datum		local;
 	pg_time_t	time = 0;
 	long		offset;
 	int			is_dst;
 
-	if (zone == NULL || !pg_interpret_timezone_abbrev(zone + 1, &time, &offset, &is_dst, session_timezone))
+	if (zone == NULL || !pg_interpret_timezone_abbrev(zone + 1, &time, &offset, &is_dst, session_zone))
 		return value;
 	*zone = '\0';
 	/* what it means is a matter of the time */
-	time = timestamptz_to_time_t(DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(text),
-																		 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1))));
-	(void) pg_interpret_timezone_abbrev(zone + 1, &time, &offset, &is_dst, session_timezone);
+	local = DirectFunctionCall3(timestamp_in, CStringGetDatum(text), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+	time = timestamptz_to_time_t(DatumGetTimestampTz(DirectFunctionCall2(timestamp_zone, CStringGetTextDatum(pg_get_timezone_name(session_zone)), local)));
+	(void) pg_interpret_timezone_abbrev(zone + 1, &time, &offset, &is_dst, session_zone);
 	return string_value(psprintf("%s %c%02ld:%02ld:%02ld", text, offset < 0 ? '-' : '+',
 								 labs(offset) / SECS_PER_HOUR, labs(offset) / SECS_PER_MINUTE % MINS_PER_HOUR,
 								 labs(offset) % SECS_PER_MINUTE));

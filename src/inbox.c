@@ -576,7 +576,10 @@ copy_line(void)
 static bool
 is_convertible(Inbox *inbox, Record *record)
 {
+	int			nestlevel = sidecar_enter_zone(inbox->batch->store.table);
+
 	sidecar_convert_records(&inbox->batch->converter, &record, 1);
+	sidecar_leave_zone(nestlevel);
 	memset(&record->row, 0, sizeof(record->row));
 	return record->outcome == SIDECAR_PENDING;
 }

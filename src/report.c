@@ -226,16 +226,18 @@ static const char object_summary[] =
 static const char unbound[] =
 "SELECT CAST(NULL AS text), u.sidecar_table, CAST(NULL AS text), CAST(NULL AS bool), "
 "CAST(NULL AS bool), CAST(NULL AS int8), CAST(NULL AS bool), CAST(NULL AS text[]), "
-"CAST(NULL AS int8), ARRAY[u.to_do] "
+"CAST(NULL AS int8), CAST(NULL AS text), ARRAY[u.to_do] "
 "FROM {schema}.sidecar_unbound_tables() u "
 "UNION ALL "
-"SELECT NULL, CASE WHEN o.kind = 'table' THEN o.object END, NULL, NULL, NULL, NULL, NULL, NULL, NULL, "
+"SELECT NULL, CASE WHEN o.kind = 'table' THEN o.object END, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, "
 "ARRAY[format('%s %s: %s', o.kind, o.object, "
 "CASE WHEN o.state = 'missing' THEN 'SELECT sidecar_install()' ELSE o.hint END)] "
 "FROM {schema}.sidecar_objects() o "
 "WHERE o.entity IS NULL AND (o.state <> 'present' OR o.hint IS NOT NULL) "
 "AND NOT (o.kind = 'schema' AND o.state = 'missing')";
 
+static void query_table(FunctionCallInfo fcinfo, const SidecarTable *table, const char *sql,
+						ParamListInfo params);
 static Datum report_of_entity(FunctionCallInfo fcinfo, int entity, const Report *report);
 static Datum get_threshold(const SidecarTable *table, Datum value);
 static void require_argument(FunctionCallInfo fcinfo, int i, const char *name);
@@ -296,7 +298,10 @@ sidecar_coverage(PG_FUNCTION_ARGS)
 		const char *sql = table == NULL || !OidIsValid(binding->master) ? no_coverage :
 		keys_are_unique(table) ? coverage : coverage_distinct;
 
-		sidecar_query(fcinfo, sidecar_expand(sql, binding), NULL, relids_of(table));
+		if (table != NULL)
+			query_table(fcinfo, table, sidecar_expand(sql, binding), NULL);
+		else
+			sidecar_query(fcinfo, sidecar_expand(sql, binding), NULL, NIL);
 		if (table != NULL)
 			sidecar_close(table);
 	}
@@ -362,16 +367,19 @@ sidecar_summary(PG_FUNCTION_ARGS)
 			 * group
 			 */
 			params[2] = Int64GetDatum(figures.rejected);
-			sidecar_query(fcinfo, sidecar_expand(sql, binding),
-						  sidecar_params(lengthof(params), param_types, params, nulls),
-						  relids_of(table));
+			query_table(fcinfo, table, sidecar_expand(sql, binding),
+						sidecar_params(lengthof(params), param_types, params, nulls));
+		}
+		else if (is_whole)
+		{
+			int			nestlevel = sidecar_enter_zone(table);
+
+			estimate_figures(&figures, table, params);
+			put_figures(fcinfo, binding, &figures, params);
+			sidecar_leave_zone(nestlevel);
 		}
 		else
-		{
-			if (is_whole)
-				estimate_figures(&figures, table, params);
 			put_figures(fcinfo, binding, &figures, params);
-		}
 		if (table != NULL)
 			sidecar_close(table);
 	}
@@ -749,7 +757,7 @@ sidecar_field_coverage(PG_FUNCTION_ARGS)
 		append_field_coverage(&sql, table);
 		/* a sidecar may have been stripped to its key */
 		if (sql.len > 0)
-			sidecar_query(fcinfo, sql.data, NULL, relids_of(table));
+			query_table(fcinfo, table, sql.data, NULL);
 		sidecar_close(table);
 	}
 	return (Datum) 0;
@@ -841,7 +849,7 @@ sidecar_sources(PG_FUNCTION_ARGS)
 		if (table == NULL)
 			continue;
 		require_columns(table);
-		sidecar_query(fcinfo, sidecar_expand(sources, table->binding), NULL, relids_of(table));
+		query_table(fcinfo, table, sidecar_expand(sources, table->binding), NULL);
 		sidecar_close(table);
 	}
 	return (Datum) 0;
@@ -886,7 +894,7 @@ sidecar_missing_people(PG_FUNCTION_ARGS)
 /*
  * sidecar_status() RETURNS TABLE (entity, sidecar_table, master_table,
  * foreign_key_present, foreign_key_validated, orphan_rows, trigger_enabled,
- * missing_indexes, rejects_parked, to_do)
+ * missing_indexes, rejects_parked, time_zone, to_do)
  *
  * Works whatever is missing; counts orphans by looking at every row, because a
  * validated key does not speak for rows written with triggers disabled.
@@ -897,7 +905,7 @@ sidecar_status(PG_FUNCTION_ARGS)
 {
 	static const Oid columns[] = {
 		TEXTOID, TEXTOID, TEXTOID, BOOLOID, BOOLOID, INT8OID, BOOLOID,
-		TEXTARRAYOID, INT8OID, TEXTARRAYOID
+		TEXTARRAYOID, INT8OID, TEXTOID, TEXTARRAYOID
 	};
 	ReturnSetInfo *rsinfo = sidecar_begin_rows(fcinfo, 0, NULL, lengthof(columns), columns);
 	Relation	rejects = open_readable_rejects();
@@ -949,6 +957,9 @@ tell_tables(Datum *values, bool *nulls, const SidecarEntity *entity)
 	if (!nulls[5])
 		values[5] = Int64GetDatum(count_rows(sidecar_expand(orphan_count, binding), relids_of(table)));
 	values[6] = BoolGetDatum(binding->trigger_enabled);
+	nulls[9] = binding->zone == NULL;
+	if (!nulls[9])
+		values[9] = CStringGetTextDatum(binding->zone_name);
 	if (table != NULL)
 		sidecar_close(table);
 }
@@ -975,8 +986,20 @@ sum_up_objects(Datum *values, bool *nulls, const SidecarBinding *binding, Relati
 					  lengthof(lists), lists, listnulls);
 	values[7] = lists[0];
 	nulls[7] = listnulls[0];
-	values[9] = lists[1];
-	nulls[9] = listnulls[1];
+	values[10] = lists[1];
+	nulls[10] = listnulls[1];
+}
+
+/*
+ * Runs a query on an entity's tables, in the zone of its times.
+ */
+static void
+query_table(FunctionCallInfo fcinfo, const SidecarTable *table, const char *sql, ParamListInfo params)
+{
+	int			nestlevel = sidecar_enter_zone(table);
+
+	sidecar_query(fcinfo, sql, params, relids_of(table));
+	sidecar_leave_zone(nestlevel);
 }
 
 /*
@@ -1015,8 +1038,8 @@ report_of_entity(FunctionCallInfo fcinfo, int entity, const Report *report)
 		types[i] = NUMERICOID;
 		values[i] = get_threshold(table, values[i]);
 	}
-	sidecar_query(fcinfo, sidecar_expand(report->sql, table->binding),
-				  sidecar_params(report->nargs, types, values, nulls), relids_of(table));
+	query_table(fcinfo, table, sidecar_expand(report->sql, table->binding),
+				sidecar_params(report->nargs, types, values, nulls));
 	sidecar_close(table);
 	return (Datum) 0;
 }

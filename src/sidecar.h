@@ -21,8 +21,10 @@
 #include "nodes/bitmapset.h"
 #include "nodes/execnodes.h"
 #include "nodes/params.h"
+#include "pgtime.h"
 #include "storage/lockdefs.h"
 #include "utils/relcache.h"
+#include "utils/reltrigger.h"
 #include "utils/tuplestore.h"
 
 #include "compat.h"
@@ -95,6 +97,9 @@ typedef struct SidecarBinding
 	Oid			master;			/* InvalidOid: no foreign key yet */
 	SidecarError *error;		/* why they cannot be used; NULL if they can */
 	bool		trigger_enabled;	/* outside replication */
+	const char *zone_name;		/* of its timestamp columns, as the trigger
+								 * tells it */
+	pg_tz	   *zone;			/* NULL: there is no such zone */
 	bool		key_validated;	/* as pg_constraint says: no proof that every
 								 * row has its master */
 	Bitmapset  *demanded;		/* the columns that a new row has to give */
@@ -331,5 +336,12 @@ extern bool sidecar_write_rows(const SidecarStore *store, SidecarRule rule, Side
 extern bool sidecar_update_row(const SidecarStore *store, SidecarRule rule, SidecarRow *row);
 extern Bitmapset *sidecar_look_up_rows(const SidecarStore *store, SidecarRule rule,
 									   SidecarRow **rows, int nrows, bool written);
+
+/* in zone.c */
+extern const char *sidecar_zone_name(const Trigger *trigger);
+extern pg_tz *sidecar_find_zone(const char *name);
+sidecar_noreturn extern void sidecar_refuse_zone(const char *name, Oid relid);
+extern int	sidecar_enter_zone(const SidecarTable *table);
+extern void sidecar_leave_zone(int nestlevel);
 
 #endif							/* SIDECAR_H */

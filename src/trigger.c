@@ -12,7 +12,6 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
@@ -21,6 +20,7 @@
 
 static Datum set_updated_at(FunctionCallInfo fcinfo);
 static TriggerData *require_before_update(FunctionCallInfo fcinfo);
+static Timestamp in_zone(TimestampTz time, const TriggerData *trigdata);
 
 PG_FUNCTION_INFO_V1(update_company_sidecar_updated_at);
 PG_FUNCTION_INFO_V1(update_people_sidecar_updated_at);
@@ -56,11 +56,12 @@ sidecar_rejects_mark(PG_FUNCTION_ARGS)
 }
 
 /*
- * Returns the new row with updated_at = now(), in the column's own type: a
- * timestamp column takes the session's time zone, as DEFAULT NOW() does.
+ * Returns the new row with updated_at = now(), in the column's own type: in a
+ * timestamp column it is of the zone that is the trigger's argument, or of UTC.
  *
  * Errors: not called as a BEFORE UPDATE FOR EACH ROW trigger (39P01), no
- * column updated_at (42703), or one that holds no timestamp (42804).
+ * column updated_at (42703), one that holds no timestamp (42804), or no such
+ * zone (22023).
  */
 static Datum
 set_updated_at(FunctionCallInfo fcinfo)
@@ -90,7 +91,7 @@ set_updated_at(FunctionCallInfo fcinfo)
 		case TIMESTAMPTZOID:
 			break;
 		case TIMESTAMPOID:
-			now = DirectFunctionCall1(timestamptz_timestamp, now);
+			now = TimestampGetDatum(in_zone(DatumGetTimestampTz(now), trigdata));
 			break;
 		default:
 			ereport(ERROR,
@@ -123,4 +124,27 @@ require_before_update(FunctionCallInfo fcinfo)
 				 errmsg("trigger \"%s\" must be fired BEFORE UPDATE FOR EACH ROW",
 						trigdata->tg_trigger->tgname)));
 	return trigdata;
+}
+
+/*
+ * The time of day of the trigger's zone.
+ */
+static Timestamp
+in_zone(TimestampTz time, const TriggerData *trigdata)
+{
+	const char *name = sidecar_zone_name(trigdata->tg_trigger);
+	pg_tz	   *zone = sidecar_find_zone(name);
+	Timestamp	result;
+	struct pg_tm tm;
+	fsec_t		fsec;
+	int			offset;
+
+	if (zone == NULL)
+		sidecar_refuse_zone(name, RelationGetRelid(trigdata->tg_relation));
+	if (timestamp2tm(time, &offset, &tm, &fsec, NULL, zone) != 0 ||
+		tm2timestamp(&tm, fsec, NULL, &result) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("timestamp out of range")));
+	return result;
 }

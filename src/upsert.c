@@ -93,6 +93,7 @@ upsert_arguments(FunctionCallInfo fcinfo, const char *label)
 	SidecarRule rule;
 	SidecarRow	row = {0};
 	SidecarOutcome outcome;
+	int			nestlevel;
 
 	/* a clear error instead of a row that nobody refers to */
 	sidecar_require_master(table);
@@ -117,7 +118,9 @@ upsert_arguments(FunctionCallInfo fcinfo, const char *label)
 	/* before a statement that would say it without the column's name */
 	sidecar_check_row(columns, &row);
 	sidecar_set_time(columns, &row, GetCurrentTransactionStartTimestamp());
+	nestlevel = sidecar_enter_zone(table);
 	outcome = sidecar_store_row(table, columns, rule, &row);
+	sidecar_leave_zone(nestlevel);
 	sidecar_close(table);
 	PG_RETURN_TEXT_P(cstring_to_text(sidecar_outcome_name(outcome)));
 }

@@ -111,7 +111,11 @@ class Agent {
 
   async read(key) {
     const client = await this.connect();
-    return (await client.query('SELECT * FROM marketing.company_sidecar WHERE company_unique_id = $1', [key])).rows[0];
+    // the table's times are of its own zone, not of this process
+    return (await client.query(
+      `SELECT s.*, s.last_enriched_at AT TIME ZONE b.time_zone AS last_enriched_at
+       FROM marketing.company_sidecar s, sidecar_entity_bindings() b
+       WHERE b.entity = 'company' AND s.company_unique_id = $1`, [key])).rows[0];
   }
 }
 

@@ -90,7 +90,11 @@ class Agent:
 
     def read(self, key):
         cursor = self.connect().cursor(row_factory=dict_row)
-        return cursor.execute('SELECT * FROM marketing.company_sidecar WHERE company_unique_id = %s', (key,)).fetchone()
+        # the table's times are of its own zone, which a timestamp does not tell
+        return cursor.execute('''
+            SELECT s.*, s.last_enriched_at AT TIME ZONE b.time_zone AS last_enriched_at
+            FROM marketing.company_sidecar s, sidecar_entity_bindings() b
+            WHERE b.entity = 'company' AND s.company_unique_id = %s''', (key,)).fetchone()
 
 
 def parse(line):

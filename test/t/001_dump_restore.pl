@@ -100,6 +100,9 @@ my %forms = (
 for my $shape (sort keys %SidecarTest::master)
 {
 	populate($node, $shape, $shape);
+	# the zone of the table's times
+	$node->safe_psql($shape, "CREATE OR REPLACE TRIGGER people_sidecar_updated_at BEFORE UPDATE ON marketing.people_sidecar
+		FOR EACH ROW EXECUTE FUNCTION update_people_sidecar_updated_at('America/New_York')");
 	for my $name (sort keys %forms)
 	{
 		form($shape, $name, $forms{$name}, without_publication => scalar($name =~ /schema and extension/));

@@ -242,7 +242,7 @@ unlike(slurp_file($node->logfile), qr/was terminated by signal|PANIC|TRAP:|tempo
 $node->safe_psql('postgres', 'CREATE VIEW public.functions AS SELECT p.oid::regproc::text AS name FROM pg_proc p
 	JOIN pg_depend d ON d.objid = p.oid AND d.classid = \'pg_proc\'::regclass AND d.deptype = \'e\' JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = \'sidecar\'
 	WHERE prorettype <> ALL (\'{trigger,fdw_handler}\'::regtype[])');
-my %open = map { $_ => 1 } qw(sidecar_entity_bindings sidecar_create_masters sidecar_has_key sidecar_is_shard sidecar_lock_tables sidecar_make sidecar_drop_replaced
+my %open = map { $_ => 1 } qw(sidecar_entity_bindings sidecar_create_masters sidecar_has_key sidecar_is_shard sidecar_lock_tables sidecar_make sidecar_drop_replaced sidecar_doubt_zone
 	sidecar_suspects sidecar_unbound_tables sidecar_trigger_functions sidecar_found_tables sidecar_found_masters sidecar_install sidecar_distrust),
 	grep { /^sidecar_objects|^sidecar_.*_definitions$/ } split /\n/, $node->safe_psql("postgres", "SELECT name FROM functions");
 foreach my $name (split /\n/, $node->safe_psql('postgres', 'SELECT name FROM functions ORDER BY 1'))
@@ -276,7 +276,7 @@ is(states('tables_owner', q(
 	UPDATE marketing.company_sidecar SET confidence_score = '70';
 	ALTER TABLE marketing.company_master ALTER company_name DROP NOT NULL, ALTER company_name TYPE name_of USING ROW(company_name);
 	ALTER TABLE marketing.company_master RENAME TO "{key} m, (SELECT climb('x')) z --";)), '', 'an owner plants what he can');
-my $reads = join ";\n", map { "SELECT count(*) FROM $_()" } grep { !/fdw|upsert|import|retry|create_masters|has_key|is_shard|sidecar_make|drop_replaced|distrust/ } split /\n/, $node->safe_psql('postgres', 'SELECT name FROM functions ORDER BY 1');
+my $reads = join ";\n", map { "SELECT count(*) FROM $_()" } grep { !/fdw|upsert|import|retry|create_masters|has_key|is_shard|sidecar_make|drop_replaced|distrust|doubt_zone/ } split /\n/, $node->safe_psql('postgres', 'SELECT name FROM functions ORDER BY 1');
 like(states('superuser', $reads), qr/42804/, 'which a superuser\'s reports refuse to read');
 $node->safe_psql('postgres', 'ALTER TABLE marketing.company_sidecar ALTER confidence_score TYPE numeric(5,2) USING NULL');
 unlike(states('superuser', "$reads;\nSELECT count(*) FROM sidecar_create_masters()"), qr/[0-9A-Z]{5}$/, 'or read');
