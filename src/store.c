@@ -219,7 +219,8 @@ write_row(const SidecarTable *table, const SidecarColumns *columns, SidecarRule 
 	 * What has another time need not be compared, and the comparison is what
 	 * makes a statement slow to start.  A trigger would be called twice.
 	 */
-	if (has_demands(table, columns, row) && is_there(table, columns, row))
+	/* what may not write has its error from the statement that does */
+	if (!XactReadOnly && has_demands(table, columns, row) && is_there(table, columns, row))
 		statements[n++] = SIDECAR_UPDATE;
 	else if (!sidecar_returns_xmax(table))
 		statements[n++] = SIDECAR_IF_NEW;

@@ -136,7 +136,7 @@ $node->safe_psql('postgres', q(
 	CREATE TABLE inputs AS SELECT kind, (SELECT jsonb_agg(CASE kind
 			WHEN 'no master' THEN jsonb_build_object('company_unique_id', 'x' || i, 'ein_number', i, 'enrichment_payload', jsonb_build_object('i', i))
 			WHEN 'bad values' THEN jsonb_build_object('company_unique_id', 'c' || i, 'ein_number', i, 'confidence_score', (ARRAY['"high"', '700'])[1 + i % 2]::jsonb)
-			ELSE jsonb_build_object('company_unique_id', 'c' || i, 'ein_number', i, 'enrichment_source', 'refused') END)
+			ELSE jsonb_build_object('company_unique_id', 'c' || i + 1, 'ein_number', i, 'enrichment_source', 'refused') END)
 		FROM generate_series(1, CASE kind WHEN 'refused' THEN 2000 ELSE 100000 END) i) AS records
 	FROM unnest('{no master,bad values,refused}'::text[]) kind;));
 foreach my $case (
