@@ -96,8 +96,8 @@ sub make_templates
 		must($t, qq(
 			CREATE SCHEMA IF NOT EXISTS $template;
 			GRANT USAGE ON SCHEMA $template TO PUBLIC;
-			GRANT USAGE ON FOREIGN SERVER sidecar TO PUBLIC;
 			CREATE EXTENSION sidecar SCHEMA $template;
+			GRANT USAGE ON FOREIGN SERVER sidecar TO PUBLIC;
 			SELECT $template.sidecar_create_masters();
 			INSERT INTO marketing.company_master SELECT k, 'SECRET-master ' || k FROM (SELECT 'c' || i FROM generate_series(1, 20) i UNION ALL SELECT 'probe') m (k);
 			INSERT INTO marketing.people_master SELECT 'p' || i, 'SECRET-master ' || i FROM generate_series(1, 20) i;
