@@ -29,16 +29,16 @@ SELECT outcome, error FROM sidecar_upsert_companies('[
 SELECT company_unique_id, clay_tags, clay_segments FROM marketing.company_sidecar WHERE company_unique_id BETWEEN 'c2' AND 'c6' ORDER BY 1;
 
 -- nothing found, by every type of column
-ALTER TABLE marketing.company_sidecar ADD COLUMN founded date, ADD COLUMN employees integer, ADD COLUMN seen timestamptz, ADD COLUMN listed boolean, ADD COLUMN words tsvector, ADD COLUMN path jsonpath, ADD COLUMN kind regclass;
+ALTER TABLE marketing.company_sidecar ADD COLUMN founded date, ADD COLUMN employees integer, ADD COLUMN seen timestamptz, ADD COLUMN listed boolean, ADD COLUMN words tsvector, ADD COLUMN path jsonpath, ADD COLUMN kind regclass, ADD COLUMN home regnamespace;
 SELECT outcome, error FROM sidecar_upsert_companies('[{"company_unique_id": "c1", "founded": "2001-02-03", "employees": 5, "seen": "2026-01-01", "listed": true, "ein_number": "good", "last_enriched_at": "2026-01-01"},
     {"company_unique_id": "c1", "founded": [], "employees": {}, "seen": [], "listed": "[]", "ein_number": [], "last_enriched_at": {}, "confidence_score": []},
     {"company_unique_id": "c1", "founded": "{}", "employees": "[ ]", "seen": " [] ", "listed": "", "ein_number": "{ }", "last_enriched_at": "[]", "confidence_score": "{}", "dun_and_bradstreet_number": " [] "}]');
 INSERT INTO sidecar_company_inbox (company_unique_id, ein_number, last_enriched_at, confidence_score, enrichment_payload) VALUES ('c1', '[]', '{}', '[]', '[]');
 SELECT founded, employees, seen IS NOT NULL AS seen, listed, ein_number, confidence_score, enrichment_payload FROM marketing.company_sidecar WHERE company_unique_id = 'c1';
 -- a bad value is its record's fault, whatever its type's input says
-SELECT unique_id, outcome, error FROM sidecar_upsert_companies('[{"company_unique_id": "c2", "words": "Rock''n''Roll ''x"}, {"company_unique_id": "c3", "path": "{"}, {"company_unique_id": "c4", "kind": "nothing"}, {"company_unique_id": "c5", "kind": "nowhere.nothing"}, {"company_unique_id": "c6", "kind": "a.b.c.d"}, {"company_unique_id": "c7", "employees": "many"}]');
+SELECT unique_id, outcome, error FROM sidecar_upsert_companies('[{"company_unique_id": "c2", "words": "Rock''n''Roll ''x"}, {"company_unique_id": "c3", "path": "{"}, {"company_unique_id": "c4", "kind": "nothing"}, {"company_unique_id": "c5", "home": "nowhere"}, {"company_unique_id": "c6", "kind": "a.b.c.d"}, {"company_unique_id": "c7", "employees": "many"}]');
 DELETE FROM marketing.company_sidecar WHERE company_unique_id IN ('c6', 'c7');
-ALTER TABLE marketing.company_sidecar DROP COLUMN founded, DROP COLUMN employees, DROP COLUMN seen, DROP COLUMN listed, DROP COLUMN words, DROP COLUMN path, DROP COLUMN kind;
+ALTER TABLE marketing.company_sidecar DROP COLUMN founded, DROP COLUMN employees, DROP COLUMN seen, DROP COLUMN listed, DROP COLUMN words, DROP COLUMN path, DROP COLUMN kind, DROP COLUMN home;
 -- what an error quotes is cut off
 SELECT length(error) FROM sidecar_upsert_companies(jsonb_build_object('company_unique_id', 'c1', 'confidence_score', repeat('é', 5000)));
 

@@ -96,8 +96,8 @@ sub make_templates
 		must($t, qq(
 			CREATE SCHEMA IF NOT EXISTS $template;
 			GRANT USAGE ON SCHEMA $template TO PUBLIC;
-			GRANT USAGE ON FOREIGN SERVER sidecar TO PUBLIC;
 			CREATE EXTENSION sidecar SCHEMA $template;
+			GRANT USAGE ON FOREIGN SERVER sidecar TO PUBLIC;
 			SELECT $template.sidecar_create_masters();
 			INSERT INTO marketing.company_master SELECT k, 'SECRET-master ' || k FROM (SELECT 'c' || i FROM generate_series(1, 20) i UNION ALL SELECT 'probe') m (k);
 			INSERT INTO marketing.people_master SELECT 'p' || i, 'SECRET-master ' || i FROM generate_series(1, 20) i;
@@ -303,7 +303,7 @@ my @rows = (
 		(map { my $t = "marketing.$_"; ("DELETE FROM $t", "TRUNCATE $t CASCADE", "ALTER TABLE $t DISABLE TRIGGER ALL", "DROP TABLE $t", "CREATE TRIGGER mine BEFORE UPDATE ON $t FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()") } qw(company_sidecar people_sidecar company_master people_master)),
 		"UPDATE marketing.company_master SET company_name = 'x'", "INSERT INTO marketing.people_master VALUES ('x', 'x')", 'CREATE TABLE marketing.mine ()' ],);
 # and what everybody may call, a stranger too: it shows the catalog, or does only what its caller may do himself
-my $for_all = qr/^sidecar_(install|create_masters|lock_tables|make|drop_replaced|distrust|doubt_zone|entity_bindings|trigger_functions|found_tables|found_masters|has_key|is_shard|suspects|unbound_tables|objects(_(schema|tables|columns|keys|checks|indexes|triggers|foreign_keys))?|(table|column|index|check)_definitions)$/;
+my $for_all = qr/^sidecar_(install|create_masters|lock_tables|make|drop_replaced|distrust|doubt_zone|entity_bindings|trigger_functions|found_tables|found_masters|has_key|is_shard|suspects|unbound_tables|objects(_(inboxes|schema|tables|columns|keys|checks|indexes|triggers|foreign_keys))?|(table|column|index|check)_definitions)$/;
 
 sub plain_call    # with arguments that are right
 {
