@@ -215,18 +215,20 @@ write_row(const SidecarTable *table, const SidecarColumns *columns, SidecarRule 
 	SidecarStatement statements[2];
 	int			n = 0;
 
+	/* what may not write has its error from the statement that does */
+	bool		is_update = !XactReadOnly && has_demands(table, columns, row) && is_there(table, columns, row);
+
 	/*
 	 * What has another time need not be compared, and the comparison is what
 	 * makes a statement slow to start.  A trigger would be called twice.
 	 */
-	/* what may not write has its error from the statement that does */
-	if (!XactReadOnly && has_demands(table, columns, row) && is_there(table, columns, row))
+	if (is_update)
 		statements[n++] = SIDECAR_UPDATE;
 	else if (!sidecar_returns_xmax(table))
 		statements[n++] = SIDECAR_IF_NEW;
 	else if (rule == SIDECAR_OVERWRITE && !has_insert_triggers(table))
 		statements[n++] = SIDECAR_IF_OTHER_TIME;
-	if (n == 0 || statements[0] != SIDECAR_UPDATE)
+	if (!is_update)
 		statements[n++] = SIDECAR_BY_RULE;
 
 	for (int i = 0; i < n; i++)
