@@ -6,6 +6,7 @@ OBJS = \
 	src/batch.o \
 	src/binding.o \
 	src/convert.o \
+	src/deferred.o \
 	src/deparse.o \
 	src/entity.o \
 	src/field.o \

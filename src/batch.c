@@ -37,6 +37,14 @@
 
 #include "batch.h"
 
+/* A record whose stored row is to be updated, and whether there is one */
+typedef struct Update
+{
+	Batch	   *batch;
+	Record	   *record;
+	bool		is_there;
+} Update;
+
 static void upsert_many(FunctionCallInfo fcinfo, const char *label, Oid type);
 static Record *read_records(Jsonb *input, const Record *sent, int *nrecords);
 static void put_record(ReturnSetInfo *rsinfo, const Record *record);
@@ -61,6 +69,7 @@ static bool write_together(Batch *batch, Record **records, int nrecords);
 static bool try_to_write(Batch *batch, Record **records, int nrecords, SidecarRow **rows);
 static bool may_be_of_insert(const ErrorData *failure);
 static bool try_to_update(Batch *batch, Record *record);
+static void update_record(void *arg);
 static void refuse_record(Batch *batch, Record *record, ErrorData *failure);
 static void tell_rest(Batch *batch, Record **records, int nrecords, SidecarRow **rows);
 
@@ -276,6 +285,7 @@ sidecar_begin_batch(const SidecarEntity *entity, MemoryContext answers)
 	describe_columns(batch, entity);
 	store->desc = sidecar_chunk_desc(&store->columns);
 	store->look_for_masters = sidecar_may_look_up(store->table);
+	batch->can_check = sidecar_can_check_constraints(store->table);
 	sidecar_begin_conversion(&batch->converter, store->table, store);
 	batch->converter.context = answers;
 	return batch;
@@ -636,7 +646,7 @@ store_run(Batch *batch, Record **records, int nrecords)
 {
 	Record	  **left = palloc(sizeof(Record *) * nrecords);
 	int			nleft = 0;
-	bool		look_first = sidecar_must_look_up(batch->store.table);
+	bool		look_first = sidecar_must_look_up(batch->store.table) || !batch->can_check;
 
 	/* a single record that fails would be rejected with a poorer reason */
 	if (nrecords > 1 && batch->write_first && !look_first && write_together(batch, records, nrecords))
@@ -783,11 +793,15 @@ try_to_write(Batch *batch, Record **records, int nrecords, SidecarRow **rows)
 	PG_TRY();
 	{
 		/* by rule: all of them have the same */
-		written = sidecar_write_rows(&batch->store, records[0]->rule, rows, nrecords);
-		if (written)
+		bool		matched = sidecar_write_rows(&batch->store, records[0]->rule, rows, nrecords);
+
+		if (matched && batch->can_check)
+			sidecar_check_constraints(batch->store.table);
+		if (matched)
 			ReleaseCurrentSubTransaction();
 		else
 			RollbackAndReleaseCurrentSubTransaction();
+		written = matched;
 	}
 	PG_CATCH();
 	{
@@ -829,26 +843,20 @@ may_be_of_insert(const ErrorData *failure)
 static bool
 try_to_update(Batch *batch, Record *record)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool updated = false;
+	Update		update = {batch, record, false};
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		updated = sidecar_update_row(&batch->store, record->rule, &record->row);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		FreeErrorData(sidecar_roll_back(context, owner, batch->attempt));
-		updated = false;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return updated;
+	return sidecar_try(update_record, &update, batch->attempt) && update.is_there;
+}
+
+static void
+update_record(void *arg)
+{
+	Update	   *update = arg;
+	Batch	   *batch = update->batch;
+
+	update->is_there = sidecar_update_row(&batch->store, update->record->rule, &update->record->row);
+	if (batch->can_check)
+		sidecar_check_constraints(batch->store.table);
 }
 
 /*

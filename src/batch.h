@@ -86,6 +86,7 @@ typedef struct Batch
 	MemoryContext answers;		/* of what is wrong with records: the caller's */
 	MemoryContext chunk;		/* of what is made of a chunk */
 	bool		write_first;	/* looking up found nothing, of late */
+	bool		can_check;		/* deferred constraints, early */
 } Batch;
 
 /* in batch.c */
@@ -116,6 +117,7 @@ extern void sidecar_parse_texts(Record *records, int nrecords, bool all);
 /* in reject.c */
 extern void sidecar_try_each(MemoryContext errors, Record **records, int nrecords, RecordWork work,
 							 RecordBlame blame, void *arg);
+extern bool sidecar_try(void (*work) (void *arg), void *arg, Attempt attempt);
 extern ErrorData *sidecar_roll_back(MemoryContext context, ResourceOwner owner, Attempt attempt);
 extern void sidecar_reject(MemoryContext context, Record *record, ErrorData *edata, const char *field);
 extern int64 sidecar_take_numbers(int64 n);

@@ -25,6 +25,14 @@
 /* The key whose value names columns that become NULL */
 #define CLEAR "$clear"
 
+/* What populate() is given */
+typedef struct Population
+{
+	Converter  *converter;
+	Record	   *record;
+	const Jsonb *fields;
+} Population;
+
 static void prepare_populate(Converter *converter);
 static void convert_record(void *arg, Record *record);
 static const char *blame(void *arg, Record *record);
@@ -38,6 +46,7 @@ static void populate(Converter *converter, Record *record, const Jsonb *fields);
 static Jsonb *make_object(const Converter *converter, JsonbValue **fields);
 static const char *blame_field(Converter *converter, Record *record);
 static bool can_populate(Converter *converter, Record *record, const Jsonb *fields);
+static void populate_record(void *arg);
 
 /*
  * Makes ready to convert records for the store's chunks.
@@ -411,25 +420,18 @@ blame_field(Converter *converter, Record *record)
 static bool
 can_populate(Converter *converter, Record *record, const Jsonb *fields)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool can = true;
+	Population	population = {converter, record, fields};
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		populate(converter, record, fields);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		FreeErrorData(sidecar_roll_back(context, owner, READING_VALUES));
-		can = false;
-		prepare_populate(converter);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return can;
+	if (sidecar_try(populate_record, &population, READING_VALUES))
+		return true;
+	prepare_populate(converter);
+	return false;
+}
+
+static void
+populate_record(void *arg)
+{
+	const Population *population = arg;
+
+	populate(population->converter, population->record, population->fields);
 }

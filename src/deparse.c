@@ -35,7 +35,6 @@
 #include "commands/trigger.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -207,26 +206,9 @@ sidecar_returns_xmax(const SidecarTable *table)
 }
 
 /*
- * True of a table with a foreign key that may be looked at no earlier than when
- * the transaction ends.
- */
-bool
-sidecar_has_late_key(const SidecarTable *table)
-{
-	const TriggerDesc *triggers = table->rel->trigdesc;
-
-	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
-	{
-		if (triggers->triggers[i].tgfoid == F_RI_FKEY_CHECK_INS && triggers->triggers[i].tgdeferrable)
-			return true;
-	}
-	return false;
-}
-
-/*
  * The statement that decides and writes the rows that the source yields.  It
- * returns a row per row that it wrote: whether that is new, its key, and where
- * it is: the table, and the place in it if there are late keys.
+ * returns a row per row that it wrote: whether that is new, its key, and the
+ * table where it is.
  *
  * Of a table that does not tell a new row by xmax no row of BY_RULE says that
  * it is new: IF_NEW has to be run first.
@@ -253,8 +235,6 @@ deparse_write(const SidecarTable *table, const SidecarRequest *request, const ch
 		appendStringInfo(&sql, " RETURNING %s, s.%s, s.tableoid",
 						 sidecar_returns_xmax(table) ? "s.xmax" EQ "0" : "false", key);
 	}
-	if (sidecar_has_late_key(table))
-		appendStringInfoString(&sql, ", s.ctid");
 	return sql.data;
 }
 

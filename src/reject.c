@@ -85,6 +85,35 @@ sidecar_roll_back(MemoryContext context, ResourceOwner owner, Attempt attempt)
 }
 
 /*
+ * Does the work in a sub-transaction; false: it failed, and is undone.  What
+ * does not lie in a record is raised again.
+ */
+bool
+sidecar_try(void (*work) (void *arg), void *arg, Attempt attempt)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool done = false;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		work(arg);
+		ReleaseCurrentSubTransaction();
+		done = true;
+	}
+	PG_CATCH();
+	{
+		FreeErrorData(sidecar_roll_back(context, owner, attempt));
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return done;
+}
+
+/*
  * Does the work for each of the records; one for which it fails is rejected,
  * with a text in the errors' context that names the field that blame tells, if
  * it does.  They share a sub-transaction until one fails: those cost more than

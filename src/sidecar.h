@@ -286,6 +286,11 @@ extern SidecarError *sidecar_wrong_type(Oid relid, Form_pg_attribute att, Oid ty
 extern SidecarError *sidecar_error(int sqlstate, const char *message, const char *detail, const char *hint);
 sidecar_noreturn extern void sidecar_raise(const SidecarError *error);
 
+/* in deferred.c */
+extern bool sidecar_constraints_wait(const SidecarTable *table);
+extern void sidecar_check_constraints(const SidecarTable *table);
+extern bool sidecar_can_check_constraints(const SidecarTable *table);
+
 /* in inbox.c */
 extern void sidecar_inbox_init(void);
 
@@ -319,7 +324,6 @@ extern void sidecar_set_time(const SidecarColumns *columns, SidecarRow *row, Tim
 
 /* in deparse.c */
 extern bool sidecar_returns_xmax(const SidecarTable *table);
-extern bool sidecar_has_late_key(const SidecarTable *table);
 extern char *sidecar_deparse_row(const SidecarTable *table, const SidecarRequest *request);
 extern char *sidecar_deparse_chunk(const SidecarTable *table, const SidecarRequest *request);
 extern char *sidecar_deparse_look_up(const SidecarTable *table, const SidecarRequest *request,

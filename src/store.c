@@ -12,7 +12,6 @@
 #include "postgres.h"
 
 #include "access/table.h"
-#include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
@@ -21,14 +20,12 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/queryenvironment.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
-#include "utils/snapmgr.h"
 
 #include "sidecar.h"
 
@@ -80,7 +77,6 @@ static bool write_chunk(const SidecarStore *store, SidecarStatement statement, S
 static uint64 execute_once(const SidecarStore *store, const SidecarRequest *request, int expected,
 						   const SidecarRow *row);
 static void require_own_table(const SidecarTable *table, HeapTuple tuple, TupleDesc desc);
-static void check_late_keys(const SidecarTable *table, HeapTuple tuple, TupleDesc desc);
 static bool match_written(const SidecarTable *table, SidecarRow **rows, int nrows);
 static Tuplestorestate *make_chunk(const SidecarStore *store, SidecarRow **rows, int nrows);
 static void run_chunk(const SidecarStore *store, const char *sql, int expected,
@@ -146,6 +142,9 @@ sidecar_store_row(const SidecarTable *table, const SidecarColumns *columns,
 	SidecarBinding *binding = table->binding;
 	SidecarOutcome outcome = SIDECAR_PENDING;
 
+	/* rows that are not ours may wait for what is still to come */
+	bool		can_check = !sidecar_constraints_wait(table);
+
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	if (sidecar_must_look_up(table))
@@ -157,6 +156,8 @@ sidecar_store_row(const SidecarTable *table, const SidecarColumns *columns,
 		outcome = SIDECAR_UNCHANGED;
 	else
 		outcome = write_row(table, columns, rule, row);
+	if (can_check)
+		sidecar_check_constraints(table);
 
 	/*
 	 * The statement has locked the row that it left alone, so what we see now
@@ -249,8 +250,6 @@ write_row(const SidecarTable *table, const SidecarColumns *columns, SidecarRule 
 			Datum		is_new = SPI_getbinval(tuple, desc, 1, &isnull);
 
 			require_own_table(table, tuple, desc);
-			if (DatumGetBool(is_new))
-				check_late_keys(table, tuple, desc);
 			return DatumGetBool(is_new) ? SIDECAR_INSERTED : SIDECAR_UPDATED;
 		}
 	}
@@ -583,56 +582,6 @@ require_own_table(const SidecarTable *table, HeapTuple tuple, TupleDesc desc)
 }
 
 /*
- * Raises 23503 for a new row that lacks what a deferrable foreign key asks for:
- * at the end of the transaction all would be lost with it.  PostgreSQL's own
- * check is called, for this row alone: SET CONSTRAINTS would look at rows whose
- * masters are still to come, and that are not ours.
- */
-static void
-check_late_keys(const SidecarTable *table, HeapTuple tuple, TupleDesc desc)
-{
-	char		fires = SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA ?
-	TRIGGER_FIRES_ON_REPLICA : TRIGGER_FIRES_ON_ORIGIN;
-	bool		isnull;
-	ItemPointer place;
-	Relation	rel;
-	TupleTableSlot *slot;
-
-	if (!sidecar_has_late_key(table))
-		return;
-	/* the statement has locked it: a partition, perhaps */
-	rel = table_open(DatumGetObjectId(SPI_getbinval(tuple, desc, 3, &isnull)), NoLock);
-	place = (ItemPointer) DatumGetPointer(SPI_getbinval(tuple, desc, 4, &isnull));
-	slot = table_slot_create(rel, NULL);
-
-	/* else a trigger has changed it since, and its statement is responsible */
-	if (table_tuple_fetch_row_version(rel, place, SnapshotSelf, slot))
-	{
-		for (int i = 0; i < rel->trigdesc->numtriggers; i++)
-		{
-			Trigger    *trigger = &rel->trigdesc->triggers[i];
-			TriggerData trigdata = {.type = T_TriggerData};
-			bool		should_free;
-
-			LOCAL_FCINFO(fcinfo, 0);
-
-			if (trigger->tgfoid != F_RI_FKEY_CHECK_INS || !trigger->tgdeferrable ||
-				(trigger->tgenabled != fires && trigger->tgenabled != TRIGGER_FIRES_ALWAYS))
-				continue;
-			trigdata.tg_event = TRIGGER_EVENT_INSERT | TRIGGER_EVENT_ROW;
-			trigdata.tg_relation = rel;
-			trigdata.tg_trigslot = slot;
-			trigdata.tg_trigtuple = ExecFetchSlotHeapTuple(slot, false, &should_free);
-			trigdata.tg_trigger = trigger;
-			InitFunctionCallInfoData(*fcinfo, NULL, 0, InvalidOid, (Node *) &trigdata, NULL);
-			(void) RI_FKey_check_ins(fcinfo);
-		}
-	}
-	ExecDropSingleTupleTableSlot(slot);
-	table_close(rel, NoLock);
-}
-
-/*
  * Notes in each row whether the statement that has just run inserted or updated
  * it.  What it returned comes in the order in which it went in.
  */
@@ -652,8 +601,6 @@ match_written(const SidecarTable *table, SidecarRow **rows, int nrows)
 		Datum		key = SPI_getbinval(tuple, desc, 2, &no_key);
 
 		require_own_table(table, tuple, desc);
-		if (DatumGetBool(is_new))
-			check_late_keys(table, tuple, desc);
 
 		/* a trigger has taken the key away: whose row that was cannot be told */
 		if (!all && no_key)
