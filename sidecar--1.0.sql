@@ -1362,11 +1362,12 @@ COMMENT ON FUNCTION @extschema@.sidecar_drop_replaced(text, regprocedure, oid) I
 
 -- After a table has got its trigger: what wrote the times that it has already may
 -- have done so in another zone, that of the database most likely.  What a session
--- has set itself says nothing of others.
+-- has set itself, or its client, says nothing of others.
 CREATE FUNCTION @extschema@.sidecar_doubt_zone(entity text)
 RETURNS text
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
 SET quote_all_identifiers = off
 SET standard_conforming_strings = on
 AS $plpgsql$
@@ -1374,14 +1375,19 @@ DECLARE
     t record;
     has_times boolean;
     statement text;
-    zone text := COALESCE(
-        (SELECT split_part(c, '=', 2)
-         FROM pg_db_role_setting s, unnest(s.setconfig) c
-         WHERE s.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
-           AND s.setrole = 0 AND lower(split_part(c, '=', 1)) = 'timezone'),
-        (SELECT reset_val FROM pg_settings WHERE name = 'TimeZone'));
+    zone text := (
+        SELECT split_part(c, '=', 2)
+        FROM pg_db_role_setting s, unnest(s.setconfig) c
+        WHERE s.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
+          AND s.setrole = 0 AND lower(split_part(c, '=', 1)) = 'timezone');
     home text := (SELECT extnamespace::regnamespace FROM pg_extension WHERE extname = 'sidecar');
 BEGIN
+    IF zone IS NULL AND has_table_privilege('pg_file_settings', 'SELECT') THEN
+        zone := (SELECT setting FROM pg_file_settings WHERE lower(name) = 'timezone' ORDER BY seqno DESC LIMIT 1);
+    END IF;
+    -- as a name that the trigger takes, also where it is a number of hours
+    PERFORM set_config('TimeZone', COALESCE(zone, (SELECT reset_val FROM pg_settings WHERE name = 'TimeZone')), true);
+    zone := current_setting('TimeZone');
     -- whatever it is called: it differs neither in winter nor in summer
     IF timestamptz '2026-01-01 00:00:00Z' AT TIME ZONE zone = timestamp '2026-01-01 00:00:00'
        AND timestamptz '2026-07-01 00:00:00Z' AT TIME ZONE zone = timestamp '2026-07-01 00:00:00' THEN

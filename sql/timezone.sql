@@ -199,13 +199,38 @@ SELECT sidecar_upsert_company('c1');
 \echo :LAST_ERROR_SQLSTATE
 UPDATE marketing.company_sidecar SET ein_number = '1';
 \echo :LAST_ERROR_SQLSTATE
-SELECT * FROM sidecar_summary();
-\echo :LAST_ERROR_SQLSTATE
 INSERT INTO sidecar_company_inbox (company_unique_id) VALUES ('c1');
 \echo :LAST_ERROR_SQLSTATE
 SELECT sidecar_upsert_person('p1', 'the other entity');
+-- nor do reports of both, but what they cannot know
+SELECT entity, total, enriched FROM sidecar_coverage();
+SELECT entity, total, enriched, stale, low_confidence, undated, rejected, latest_enrichment IS NULL AS untold, statistics_at FROM sidecar_summary();
+SELECT * FROM sidecar_summary(exact => false) WHERE entity = 'company';
+SELECT DISTINCT entity FROM sidecar_sources() ORDER BY 1;
+SELECT DISTINCT entity FROM sidecar_field_coverage() ORDER BY 1;
+SELECT count(*) FROM sidecar_missing_companies();
+SELECT * FROM sidecar_stale_companies();
+\echo :LAST_ERROR_SQLSTATE
+SELECT * FROM sidecar_low_confidence_companies();
+\echo :LAST_ERROR_SQLSTATE
+INSERT INTO marketing.sidecar_rejects (entity, record, on_conflict, error, sqlstate) VALUES ('company', '{"company_unique_id": "c1", "ein_number": "9"}', 'overwrite', '', ''), ('people', '{"person_unique_id": "p1"}', 'overwrite', '', '');
+SELECT entity, outcome FROM sidecar_retry_rejects();
+SELECT entity FROM marketing.sidecar_rejects;
+TRUNCATE marketing.sidecar_rejects;
 SELECT entity, time_zone, to_do FROM sidecar_status() WHERE entity IS NOT NULL;
 SELECT object, outcome, hint FROM sidecar_install() WHERE outcome <> 'present' OR hint IS NOT NULL;
+
+-- of several triggers the last that fires tells
+CREATE TRIGGER company_sidecar_updated_at_2 BEFORE UPDATE ON marketing.company_sidecar
+    FOR EACH ROW EXECUTE FUNCTION update_company_sidecar_updated_at('Asia/Kolkata');
+SELECT time_zone FROM sidecar_entity_bindings() WHERE entity = 'company';
+ALTER TABLE marketing.company_sidecar DISABLE TRIGGER company_sidecar_updated_at_2;
+CREATE OR REPLACE TRIGGER company_sidecar_updated_at BEFORE UPDATE ON marketing.company_sidecar
+    FOR EACH ROW EXECUTE FUNCTION update_company_sidecar_updated_at('Europe/Berlin');
+SELECT time_zone FROM sidecar_entity_bindings() WHERE entity = 'company';
+SELECT sidecar_upsert_company('c1', last_enriched_at => '2026-06-01 10:00Z');
+SELECT last_enriched_at FROM marketing.company_sidecar WHERE company_unique_id = 'c1';
+DROP TRIGGER company_sidecar_updated_at_2 ON marketing.company_sidecar;
 
 -- a migration that is run again calls its own function: the argument is kept
 CREATE SCHEMA migration;
@@ -227,6 +252,11 @@ TRUNCATE marketing.people_sidecar;
 CREATE EXTENSION sidecar;
 SELECT time_zone FROM sidecar_entity_bindings();
 SELECT count(*) FROM sidecar_install() WHERE outcome <> 'present' OR hint IS NOT NULL;
+-- as a zone that the trigger takes
+ALTER DATABASE :"DBNAME" SET timezone = '-5';
+DROP TRIGGER company_sidecar_updated_at ON marketing.company_sidecar;
+SELECT object, outcome, hint FROM sidecar_install() WHERE outcome <> 'present';
+SELECT with_zone('<-05>+05');
 ALTER DATABASE :"DBNAME" SET timezone = 'Etc/UTC';
 DROP TRIGGER company_sidecar_updated_at ON marketing.company_sidecar;
 SELECT object, outcome, hint FROM sidecar_install() WHERE outcome <> 'present';

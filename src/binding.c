@@ -933,13 +933,16 @@ bind_sidecar(SidecarBinding *binding, Relation rel, Oid function)
 	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
 	{
 		Trigger    *trigger = &rel->trigdesc->triggers[i];
+		bool		enabled = trigger->tgenabled == TRIGGER_FIRES_ON_ORIGIN ||
+			trigger->tgenabled == TRIGGER_FIRES_ALWAYS;
 
 		/* whatever the trigger is called: it may have been renamed */
 		if (trigger->tgfoid != function)
 			continue;
-		/* of several the last is what updated_at becomes */
-		binding->trigger_enabled = trigger->tgenabled == TRIGGER_FIRES_ON_ORIGIN ||
-			trigger->tgenabled == TRIGGER_FIRES_ALWAYS;
+		/* of several the last that fires is what updated_at becomes */
+		if (binding->trigger_enabled && !enabled)
+			continue;
+		binding->trigger_enabled = enabled;
 		binding->zone_name = pstrdup(sidecar_zone_name(trigger));
 		binding->zone = sidecar_find_zone(binding->zone_name);
 	}

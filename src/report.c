@@ -317,8 +317,8 @@ sidecar_coverage(PG_FUNCTION_ARGS)
  * see estimate_figures().  stale and low_confidence are the numbers of rows
  * that those reports have, undated that of masters' rows without
  * last_enriched_at, rejected that of parked records, NULL for a role that may
- * not read them.  Of an entity that has no sidecar table or no master, only
- * rejected is known.
+ * not read them.  Of an entity that has no sidecar table, no master, or an
+ * unknown time zone, only rejected is known.
  *
  * Errors: an argument is NULL (22004), the table of parked records has columns
  * of other types (42804).
@@ -345,7 +345,7 @@ sidecar_summary(PG_FUNCTION_ARGS)
 		const SidecarEntity *entity = &sidecar_entities[i];
 		SidecarTable *table = sidecar_open_if_there(entity, true);
 		const SidecarBinding *binding = table ? table->binding : sidecar_lookup(entity);
-		bool		is_whole = table != NULL && OidIsValid(binding->master);
+		bool		is_whole = table != NULL && OidIsValid(binding->master) && binding->zone != NULL;
 		bool		exact = PG_GETARG_BOOL(2);
 		Figures		figures = nothing_known;
 		Datum		params[] = {PG_GETARG_DATUM(0), (Datum) 0, (Datum) 0};
@@ -400,8 +400,8 @@ put_figures(FunctionCallInfo fcinfo, const SidecarBinding *binding, const Figure
 	bool		no_times = !OidIsValid(times->type);
 	Oid			time_type = no_times ? TIMESTAMPOID : times->type;
 
-	/* statistics are of two tables, or of none */
-	bool		no_tables = !OidIsValid(binding->sidecar) || !OidIsValid(binding->master);
+	/* statistics are of two tables whose times mean something, or of none */
+	bool		no_tables = !OidIsValid(binding->sidecar) || !OidIsValid(binding->master) || binding->zone == NULL;
 #define FIGURE(figure) {Int64GetDatum(figure), INT8OID, (figure) == SIDECAR_UNKNOWN}
 	const struct
 	{
@@ -991,12 +991,13 @@ sum_up_objects(Datum *values, bool *nulls, const SidecarBinding *binding, Relati
 }
 
 /*
- * Runs a query on an entity's tables, in the zone of its times.
+ * Runs a query on an entity's tables, in the zone of its times; where that is
+ * not known, in the session's: whose times matter has refused then.
  */
 static void
 query_table(FunctionCallInfo fcinfo, const SidecarTable *table, const char *sql, ParamListInfo params)
 {
-	int			nestlevel = sidecar_enter_zone(table);
+	int			nestlevel = table->binding->zone != NULL ? sidecar_enter_zone(table) : 0;
 
 	sidecar_query(fcinfo, sql, params, relids_of(table));
 	sidecar_leave_zone(nestlevel);
@@ -1006,7 +1007,7 @@ query_table(FunctionCallInfo fcinfo, const SidecarTable *table, const char *sql,
  * Runs a report on one entity with the function's own arguments.
  *
  * Errors: an argument other than max_rows is NULL (22004), no master yet
- * (55000), and those of sidecar_open().
+ * (55000), times of an unknown zone (22023), and those of sidecar_open().
  */
 static Datum
 report_of_entity(FunctionCallInfo fcinfo, int entity, const Report *report)
@@ -1030,7 +1031,10 @@ report_of_entity(FunctionCallInfo fcinfo, int entity, const Report *report)
 	table = sidecar_open(&sidecar_entities[entity], AccessShareLock, true);
 	sidecar_require_master(table);
 	if (report->shows_columns)
+	{
 		require_columns(table);
+		sidecar_require_zone(table);
+	}
 	for (int i = 0; i < report->nargs; i++)
 	{
 		if (types[i] != FLOAT8OID)

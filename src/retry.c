@@ -329,7 +329,7 @@ usable_entities(void)
 		const SidecarBinding *binding = sidecar_lookup(&sidecar_entities[e]);
 
 		/* one entity's trouble is not the other's */
-		if (binding->error == NULL && OidIsValid(binding->master))
+		if (binding->error == NULL && OidIsValid(binding->master) && binding->zone != NULL)
 			labels[n++] = CStringGetTextDatum(sidecar_entities[e].label);
 	}
 	return sidecar_make_array(labels, NULL, n, TEXTOID);

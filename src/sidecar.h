@@ -345,6 +345,7 @@ extern Bitmapset *sidecar_look_up_rows(const SidecarStore *store, SidecarRule ru
 extern const char *sidecar_zone_name(const Trigger *trigger);
 extern pg_tz *sidecar_find_zone(const char *name);
 sidecar_noreturn extern void sidecar_refuse_zone(const char *name, Oid relid);
+extern void sidecar_require_zone(const SidecarTable *table);
 extern int	sidecar_enter_zone(const SidecarTable *table);
 extern void sidecar_leave_zone(int nestlevel);
 

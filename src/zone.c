@@ -64,11 +64,21 @@ sidecar_refuse_zone(const char *name, Oid relid)
 }
 
 /*
+ * Raises 22023 if the zone of the table's times is not known.
+ */
+void
+sidecar_require_zone(const SidecarTable *table)
+{
+	if (table->binding->zone == NULL)
+		sidecar_refuse_zone(table->binding->zone_name, table->binding->sidecar);
+}
+
+/*
  * Sets TimeZone to the table's zone until sidecar_leave_zone(), which is given
  * what is returned here: in the same call of PostgreSQL, and the last that was
  * entered first.  An error leaves it, when its (sub-)transaction is rolled back.
  *
- * Error: the zone is not known (22023).
+ * Error: that of sidecar_require_zone().
  */
 int
 sidecar_enter_zone(const SidecarTable *table)
@@ -76,8 +86,7 @@ sidecar_enter_zone(const SidecarTable *table)
 	const SidecarBinding *binding = table->binding;
 	int			nestlevel;
 
-	if (binding->zone == NULL)
-		sidecar_refuse_zone(binding->zone_name, binding->sidecar);
+	sidecar_require_zone(table);
 	/* zones are kept by their names, so this is cheap */
 	if (binding->zone == session_timezone)
 		return 0;
