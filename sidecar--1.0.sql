@@ -1378,8 +1378,9 @@ DECLARE
     zone text := (
         SELECT split_part(c, '=', 2)
         FROM pg_db_role_setting s, unnest(s.setconfig) c
-        WHERE s.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
-          AND s.setrole = 0 AND lower(split_part(c, '=', 1)) = 'timezone');
+        WHERE s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+          AND s.setrole = 0 AND lower(split_part(c, '=', 1)) = 'timezone'
+        ORDER BY s.setdatabase DESC LIMIT 1);
     home text := (SELECT extnamespace::regnamespace FROM pg_extension WHERE extname = 'sidecar');
 BEGIN
     IF zone IS NULL AND has_table_privilege('pg_file_settings', 'SELECT') THEN
