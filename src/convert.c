@@ -143,6 +143,8 @@ convert_record(void *arg, Record *record)
 	/* by the function itself an error of its own can be told from others */
 	converter->populating = read_fields(converter, record);
 	populate(converter, record, converter->populating);
+	/* a copy of the record, of which a chunk has a thousand */
+	pfree(converter->populating);
 	converter->populating = NULL;
 	/* what the table would say, but naming the column */
 	sidecar_check_row(converter->columns, row);
