@@ -37,24 +37,23 @@ typedef struct Record
 	int64		position;		/* in the input */
 	const SidecarEntity *entity;
 	JsonbValue	json;
-	bool		from_text;		/* its fields are text, also where it is JSON */
 	int64		line;			/* of the text that it came in; 0: none */
 	char	   *key;			/* NULL: none that is text or a number */
 	SidecarRule rule;
 	SidecarUnknownKeys unknown_keys;
 	TimestampTz time;			/* what last_enriched_at is, unless given */
 	pg_uuid_t	reject_id;		/* of a record that was parked */
+	bool		from_text;		/* its fields are text, also where it is JSON */
 	bool		may_fill;		/* what has been overtaken may fill a gap */
 	SidecarOutcome outcome;
-	char	   *error;			/* of one that was rejected */
-	int			sqlstate;
+	int			sqlstate;		/* of one that was rejected */
+	char	   *error;
 
 	/* while its chunk is worked on */
 	struct Record *next;		/* the next of the same key */
 	struct Record **members;	/* what it was merged of; NULL: it is one that
 								 * came */
 	int			nmembers;
-	Jsonb	   *fields;			/* as the columns' types read them */
 	SidecarRow	row;			/* converted */
 } Record;
 
@@ -69,7 +68,10 @@ typedef struct Converter
 	MemoryContext populate_context; /* of what populate remembers */
 	FmgrInfo	populate;		/* jsonb_populate_record() */
 	Datum		nothing;		/* its first argument */
-	bool		populating;		/* it is at work */
+	JsonbValue *given;			/* a record's fields as they came */
+	JsonbValue **fields;		/* and as they were read, by column */
+	Jsonb	   *populating;		/* the fields that populate is at work on, or
+								 * NULL */
 	const char *reading;		/* the column whose field is being read, or
 								 * NULL */
 	pg_tz	   *session_zone;	/* whose abbreviations fields may have */

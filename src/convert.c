@@ -36,7 +36,7 @@ typedef struct Population
 static void prepare_populate(Converter *converter);
 static void convert_record(void *arg, Record *record);
 static const char *blame(void *arg, Record *record);
-static void read_fields(Converter *converter, Record *record);
+static Jsonb *read_fields(Converter *converter, Record *record);
 static void refuse_column(const Converter *converter, int c);
 static bool is_clear(const JsonbValue *key);
 static void put_unknown(JsonbParseState **rest, JsonbValue *key, JsonbValue *value);
@@ -77,6 +77,8 @@ sidecar_begin_conversion(Converter *converter, const SidecarTable *table, const 
 	}
 	converter->desc = BlessTupleDesc(converter->desc);
 	prepare_populate(converter);
+	converter->given = palloc(sizeof(JsonbValue) * (store->columns.n + 1));
+	converter->fields = palloc(sizeof(JsonbValue *) * store->columns.n);
 }
 
 /*
@@ -99,9 +101,9 @@ blame(void *arg, Record *record)
 
 	/* what the function has cached may be half-made */
 	prepare_populate(converter);
-	if (converter->populating)
+	if (converter->populating != NULL)
 		field = blame_field(converter, record);
-	converter->populating = false;
+	converter->populating = NULL;
 	converter->reading = NULL;
 	return field;
 }
@@ -147,29 +149,29 @@ convert_record(void *arg, Record *record)
 	Converter  *converter = arg;
 	SidecarRow *row = &record->row;
 
-	read_fields(converter, record);
-
 	/* by the function itself an error of its own can be told from others */
-	converter->populating = true;
-	populate(converter, record, record->fields);
-	converter->populating = false;
+	converter->populating = read_fields(converter, record);
+	populate(converter, record, converter->populating);
+	/* a copy of the record, of which a chunk has a thousand */
+	pfree(converter->populating);
+	converter->populating = NULL;
 	/* what the table would say, but naming the column */
 	sidecar_check_row(converter->columns, row);
 	sidecar_set_time(converter->columns, row, record->time);
 }
 
 /*
- * Reads the record's fields, and notes which columns they give.  Errors: it is
- * no object, keys are not those of columns that may be given (22023, naming
- * all), the table's key is NULL (22004).
+ * Reads the record's fields, and notes which columns they give; returns an
+ * object of them as the columns' types read them.  Errors: it is no object, keys
+ * are not those of columns that may be given (22023, naming all), the table's
+ * key is NULL (22004).
  */
-static void
+static Jsonb *
 read_fields(Converter *converter, Record *record)
 {
 	const SidecarColumns *columns = converter->columns;
-	JsonbValue *given = palloc(sizeof(JsonbValue) * (columns->n + 1));	/* as they came */
-	JsonbValue **fields = palloc0(sizeof(JsonbValue *) * columns->n);
-	StringInfoData unknown;		/* the names of such keys */
+	JsonbValue **fields = converter->fields;
+	StringInfo	unknown = NULL; /* the names of such keys */
 	JsonbParseState *rest = NULL;	/* an object of them */
 	bool		same = true;	/* nothing was read as something else */
 	JsonbIterator *it;
@@ -181,13 +183,13 @@ read_fields(Converter *converter, Record *record)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("record is not a JSON object")));
 
-	initStringInfo(&unknown);
+	memset(fields, 0, sizeof(JsonbValue *) * columns->n);
 	it = JsonbIteratorInit(record->json.val.binary.data);
 	(void) JsonbIteratorNext(&it, &key, true);	/* the object itself */
 	while (JsonbIteratorNext(&it, &key, true) == WJB_KEY)
 	{
 		int			c = sidecar_find_column(columns, key.val.string.val, key.val.string.len);
-		JsonbValue *value = &given[c < 0 ? columns->n : c];
+		JsonbValue *value = &converter->given[c < 0 ? columns->n : c];
 		const JsonbValue *read;
 
 		(void) JsonbIteratorNext(&it, value, true);
@@ -199,8 +201,12 @@ read_fields(Converter *converter, Record *record)
 			else if (record->unknown_keys == SIDECAR_UNKNOWN_PAYLOAD)
 				put_unknown(&rest, &key, value);
 			else if (record->unknown_keys == SIDECAR_UNKNOWN_REJECT)
-				appendStringInfo(&unknown, "%s\"%.*s\"", unknown.len > 0 ? ", " : "",
+			{
+				if (unknown == NULL)
+					unknown = makeStringInfo();
+				appendStringInfo(unknown, "%s\"%.*s\"", unknown->len > 0 ? ", " : "",
 								 key.val.string.len, key.val.string.val);
+			}
 			continue;
 		}
 		/* exported rows can be fed back: the table sets these itself */
@@ -220,14 +226,13 @@ read_fields(Converter *converter, Record *record)
 		record->row.given = bms_add_member(record->row.given, c);
 		fields[c] = unconstify(JsonbValue *, read);
 	}
-	if (unknown.len > 0)
+	if (unknown != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("unknown key %s", unknown.data)));
+				 errmsg("unknown key %s", unknown->data)));
 	if (rest != NULL)
 		put_payload(converter, record, fields, pushJsonbValue(&rest, WJB_END_OBJECT, NULL));
 	clear_columns(converter, record, &cleared);
-	record->fields = same ? JsonbValueToJsonb(&record->json) : make_object(converter, fields);
 	if (!bms_is_member(0, record->row.given))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -237,6 +242,7 @@ read_fields(Converter *converter, Record *record)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s must be a string", columns->columns[0]->name)));
+	return same ? JsonbValueToJsonb(&record->json) : make_object(converter, fields);
 }
 
 /*
@@ -362,7 +368,7 @@ make_object(const Converter *converter, JsonbValue **fields)
 			continue;
 		key.type = jbvString;
 		key.val.string.val = converter->columns->columns[c]->name;
-		key.val.string.len = (int) strlen(key.val.string.val);
+		key.val.string.len = converter->columns->columns[c]->name_length;
 		(void) pushJsonbValue(&state, WJB_KEY, &key);
 		(void) pushJsonbValue(&state, WJB_VALUE, fields[c]);
 	}
@@ -404,12 +410,13 @@ blame_field(Converter *converter, Record *record)
 	for (int c = 0; c < converter->columns->n; c++)
 	{
 		JsonbValue **fields = palloc0(sizeof(JsonbValue *) * converter->columns->n);
-		const char *name = converter->columns->columns[c]->name;
+		const SidecarColumn *column = converter->columns->columns[c];
 
 		/* a field that the record has not got cannot be to blame */
-		fields[c] = getKeyJsonValueFromContainer(&record->fields->root, name, (int) strlen(name), NULL);
+		fields[c] = getKeyJsonValueFromContainer(&converter->populating->root,
+												 column->name, column->name_length, NULL);
 		if (fields[c] != NULL && !can_populate(converter, record, make_object(converter, fields)))
-			return name;
+			return column->name;
 	}
 	return NULL;
 }

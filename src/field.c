@@ -255,15 +255,16 @@ read_document(const JsonbValue *value, bool from_text)
 static const JsonbValue *
 read_time(const JsonbValue *value, pg_tz *session_zone)
 {
+	char	   *string = value->type == jbvString ? trimmed(value) : NULL;
 	double		seconds;
 
 	if (value->type == jbvNumeric)
 		seconds = DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow,
 													 NumericGetDatum(value->val.numeric)));
-	else if (value->type == jbvString && looks_like_epoch(trimmed(value)))
-		seconds = strtod(trimmed(value), NULL);
+	else if (string != NULL && looks_like_epoch(string))
+		seconds = strtod(string, NULL);
 	else
-		return value->type == jbvString ? read_zone(trimmed(value), value, session_zone) : value;
+		return string != NULL ? read_zone(string, value, session_zone) : value;
 	if (fabs(seconds) >= FIRST_MILLISECONDS)
 		seconds /= 1000;
 	return string_value(pstrdup(timestamptz_to_str(DatumGetTimestampTz(

@@ -120,6 +120,7 @@ sidecar_describe_column(Form_pg_attribute att)
 
 	column->attnum = att->attnum;
 	column->name = pstrdup(NameStr(att->attname));
+	column->name_length = (int) strlen(column->name);
 	column->name_sql = quote_identifier(column->name);
 
 	/* of the base type: a domain's constraints are the write's business */
@@ -176,9 +177,9 @@ sidecar_find_column(const SidecarColumns *columns, const char *name, int length)
 {
 	for (int c = 0; c < columns->n; c++)
 	{
-		const char *column = columns->columns[c]->name;
+		const SidecarColumn *column = columns->columns[c];
 
-		if (strlen(column) == (size_t) length && memcmp(column, name, length) == 0)
+		if (column->name_length == length && memcmp(column->name, name, length) == 0)
 			return c;
 	}
 	return -1;

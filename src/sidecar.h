@@ -197,6 +197,7 @@ typedef struct SidecarColumn
 	AttrNumber	attnum;
 	SidecarForm form;
 	char	   *name;
+	int			name_length;
 	const char *name_sql;		/* quoted */
 	const char *type_sql;		/* what the column's type is made of */
 	Oid			given_type;		/* of a value before it is stored:
