@@ -4,7 +4,7 @@
 --
 -- E2  what a trigger raises             "raised": by import, inbox, retry and single; what ends the call
 -- E3  no sequence                       "taken over": parked records that come from elsewhere
--- E4  keys as the column says           "alike": people, retries, inbox, chunks; a trigger that normalises, with UPDATE too
+-- E4  keys as the column says           "alike": people, retries, inbox, a domain; a trigger that normalises, with UPDATE too
 -- E5  the table of parked records       "gone", "replaced", "moved": dropped, copied, restored, in one transaction
 -- E6  the same again, and retries       "daily": batch, import and inbox three times; 10 broken ones first
 -- E7  text that jsonb refuses           "no JSON": people, inside arrays, cut off, in keys
@@ -36,9 +36,7 @@ BEGIN
         WHEN 'range' THEN i := 3000000000;
         WHEN 'none' THEN SELECT 1 INTO STRICT i WHERE false;
         WHEN 'many' THEN SELECT n INTO STRICT i FROM generate_series(1, 2) n;
-        WHEN 'plain' THEN RAISE 'no';
         WHEN 'json' THEN PERFORM '{'::jsonb;
-        WHEN 'pattern' THEN PERFORM 'x' ~ '[';
         WHEN 'no case' THEN CASE i WHEN 1 THEN NULL; END CASE;
         WHEN 'unique' THEN INSERT INTO marketing.people_master VALUES ('p1');
         WHEN 'deep' THEN PERFORM fuss_deep();
@@ -96,7 +94,7 @@ BEGIN
     DELETE FROM marketing.people_sidecar WHERE person_unique_id > 'p1';
 END $$;
 INSERT INTO marketing.people_sidecar (person_unique_id) VALUES ('p1');
-SELECT word, t.* FROM unnest('{cast,zero,range,none,many,plain,json,pattern,no case,unique,deep,P0001,P0004,45000,2F002,2F003,38000,39004,HV000,HV00B,21000,22000,23505,24000,26000,34000,0A000,0L000,44000,54001,72000,99999,ZZZZZ}'::text[]) WITH ORDINALITY w (word, n), try(word, false) t ORDER BY n;
+SELECT word, t.* FROM unnest('{cast,zero,range,none,many,json,no case,unique,deep,P0001,P0004,45000,2F003,38000,39004,HV00B,21000,24000,26000,0A000,0L000,44000,54001,72000,ZZZZZ}'::text[]) WITH ORDINALITY w (word, n), try(word, false) t ORDER BY n;
 SELECT word, t.* FROM unnest('{cast,zero,deep,P0001,45000,2F005,HV000}'::text[]) WITH ORDINALITY w (word, n), try(word, true) t ORDER BY n;
 -- what cannot lie in a record ends the call, and nothing of it is parked
 SET statement_timeout = '300s';
@@ -164,7 +162,7 @@ SELECT unique_id, outcome FROM sidecar_retry_rejects() WHERE outcome <> 'rejecte
 SELECT person_unique_id, clay_insight_summary, social_profiles FROM marketing.people_sidecar WHERE person_unique_id < 'p3' ORDER BY 1;
 TRUNCATE marketing.people_sidecar, marketing.sidecar_rejects;
 
--- alike: keys of people in a collation without case, with chunks; each record has its own answer
+-- alike: keys of people in a collation without case; each record has its own answer
 CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
 ALTER TABLE marketing.people_sidecar DROP CONSTRAINT fk_people_sidecar_person, ALTER person_unique_id TYPE varchar(50) COLLATE nocase;
 ALTER TABLE marketing.people_master ALTER unique_id TYPE text COLLATE nocase;
@@ -172,19 +170,46 @@ SELECT object, outcome FROM sidecar_install() WHERE outcome <> 'present';
 SELECT w.* FROM ways('people', 'P1', '{"clay_insight_summary": "new", "last_enriched_at": "2026-01-01T00:00:00Z"}') w;
 INSERT INTO marketing.people_sidecar (person_unique_id, clay_insight_summary, last_enriched_at) VALUES ('p1', 'stored', '2026-01-02');
 SELECT w.* FROM unnest('{overwrite,newest,fill}'::text[]) WITH ORDINALITY r (rule, n), ways('people', 'P1', '{"clay_insight_summary": "older", "last_enriched_at": "2026-01-01T00:00:00Z"}', rule) w ORDER BY n, 1;
-INSERT INTO marketing.people_master SELECT 'k' || i, 'Person' FROM generate_series(1, 1500) i;
-SELECT outcome, count(*) FROM sidecar_upsert_people((SELECT jsonb_agg(jsonb_build_object('person_unique_id', CASE WHEN i % 2 = 0 THEN 'K' ELSE 'k' END || i, 'clay_insight_summary', i) ORDER BY md5(i::text)) FROM generate_series(1, 1502) i)) GROUP BY 1 ORDER BY 1;
-SELECT outcome, count(*) FROM sidecar_upsert_people((SELECT jsonb_agg(jsonb_build_object('person_unique_id', 'K' || i, 'clay_insight_summary', -i) ORDER BY md5(i::text)) FROM generate_series(1, 1502) i)) GROUP BY 1 ORDER BY 1;
+INSERT INTO marketing.people_master SELECT 'k' || i, 'Person' FROM generate_series(1, 150) i;
+SELECT outcome, count(*) FROM sidecar_upsert_people((SELECT jsonb_agg(jsonb_build_object('person_unique_id', CASE WHEN i % 2 = 0 THEN 'K' ELSE 'k' END || i, 'clay_insight_summary', i) ORDER BY md5(i::text)) FROM generate_series(1, 152) i)) GROUP BY 1 ORDER BY 1;
+SELECT outcome, count(*) FROM sidecar_upsert_people((SELECT jsonb_agg(jsonb_build_object('person_unique_id', 'K' || i, 'clay_insight_summary', -i) ORDER BY md5(i::text)) FROM generate_series(1, 152) i)) GROUP BY 1 ORDER BY 1;
 SELECT count(*), count(*) FILTER (WHERE clay_insight_summary::int = -substr(person_unique_id, 2)::int) AS last FROM marketing.people_sidecar WHERE substr(person_unique_id, 1, 1) = 'k';
 SELECT outcome, count(*) FROM sidecar_retry_rejects() GROUP BY 1;
-INSERT INTO marketing.people_master VALUES ('K1501', 'Late');
+INSERT INTO marketing.people_master VALUES ('K151', 'Late');
 SELECT unique_id, outcome = 'rejected' AS rejected FROM sidecar_retry_rejects() ORDER BY unique_id COLLATE "C";
-SELECT count(*) FROM marketing.people_sidecar WHERE person_unique_id = 'k1501';
+SELECT count(*) FROM marketing.people_sidecar WHERE person_unique_id = 'k151';
 TRUNCATE marketing.people_sidecar, marketing.sidecar_rejects;
 DELETE FROM marketing.people_master WHERE unique_id COLLATE "C" ~ '^[kK]';
 ALTER TABLE marketing.people_sidecar DROP CONSTRAINT fk_people_sidecar_person, ALTER person_unique_id TYPE varchar(50) COLLATE "default";
 ALTER TABLE marketing.people_master ALTER unique_id TYPE text COLLATE "default";
 SELECT object, outcome FROM sidecar_install() WHERE outcome <> 'present';
+-- a domain that says so; a type with an equality of its own is refused, citext and all of its kind
+CREATE DOMAIN key_of_no_case AS varchar(50) COLLATE nocase;
+BEGIN;
+ALTER TABLE marketing.people_sidecar DROP CONSTRAINT fk_people_sidecar_person, ALTER person_unique_id TYPE key_of_no_case;
+ALTER TABLE marketing.people_master ALTER unique_id TYPE key_of_no_case;
+SELECT object, outcome FROM sidecar_install() WHERE outcome <> 'present';
+INSERT INTO marketing.people_sidecar (person_unique_id, clay_insight_summary, last_enriched_at) VALUES ('p1', 'stored', '2025-01-02');
+SELECT id, w.* FROM unnest('{P1,P2}'::text[]) id, ways('people', id, '{"clay_insight_summary": "given", "last_enriched_at": "2026-01-01T00:00:00Z"}') w ORDER BY 1;
+ROLLBACK;
+DROP DOMAIN key_of_no_case;
+BEGIN;
+CREATE TYPE other_text;
+CREATE FUNCTION other_in(cstring) RETURNS other_text LANGUAGE internal IMMUTABLE STRICT AS 'textin';
+CREATE FUNCTION other_out(other_text) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'textout';
+CREATE TYPE other_text (INPUT = other_in, OUTPUT = other_out, LIKE = text, CATEGORY = 'S', COLLATABLE = true);
+CREATE CAST (varchar AS other_text) WITHOUT FUNCTION AS ASSIGNMENT;
+ALTER TABLE marketing.people_sidecar DROP CONSTRAINT fk_people_sidecar_person, DROP CONSTRAINT people_sidecar_pkey, ALTER person_unique_id TYPE other_text;
+SAVEPOINT one;
+SELECT sidecar_upsert_person('p1');
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK TO one;
+SELECT outcome FROM sidecar_upsert_people('{"person_unique_id": "p1"}');
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK TO one;
+INSERT INTO sidecar_people_inbox (person_unique_id) VALUES ('p1');
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK;
 DROP COLLATION nocase;
 -- a trigger that normalises keys, when they are stored and when they are changed; by a role that may not look for masters
 CREATE FUNCTION tidy() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.person_unique_id := lower(btrim(NEW.person_unique_id)); RETURN NEW; END $$;

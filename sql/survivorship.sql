@@ -2,7 +2,7 @@
 -- truth about it: for people, by every way in.
 --
 -- F   NOT NULL column, policy           "a stored person"; domain, CHECK, generated and identity columns, policies,
---                                       columns without privileges, several chunks: after it
+--                                       columns without privileges, many at once: after it
 -- J   fill and provenance               "fill": twice, with clear, on an empty row, users' own columns
 --     most_confident, newest            "scores", "times"
 --     vetoed is not unchanged           "a veto"
@@ -22,7 +22,7 @@ SELECT count(*) > 0 AS made FROM sidecar_create_masters();
 \i :file
 \set ECHO all
 INSERT INTO marketing.people_master SELECT 'p' || i, 'Person ' || i FROM generate_series(1, 9) i;
-INSERT INTO marketing.company_master SELECT 'c' || i, 'Company ' || i FROM generate_series(1, 1300) i;
+INSERT INTO marketing.company_master SELECT 'c' || i, 'Company ' || i FROM generate_series(1, 160) i;
 
 -- a stored person is updated by every way in; a new one is refused, and parked
 ALTER TABLE marketing.people_sidecar ADD COLUMN tier text;
@@ -59,14 +59,14 @@ ALTER TABLE marketing.people_sidecar ADD COLUMN own int GENERATED ALWAYS AS IDEN
 SELECT w.ways, outcome, stored - 'own' AS stored FROM ways('people', 'p1', '{"clay_segments": "{a}", "last_enriched_at": "2026-01-02T00:00:00Z"}') w;
 SELECT DISTINCT outcome, stored - 'own' AS stored FROM ways('people', 'p2', '{"clay_segments": "{a}", "last_enriched_at": "2026-01-02T00:00:00Z"}') ORDER BY 1;
 ALTER TABLE marketing.people_sidecar DROP COLUMN own, DROP COLUMN own2;
--- several chunks, stored and new among each other, also one key several times
+-- stored and new ones among each other, also one key several times
 ALTER TABLE marketing.company_sidecar ADD COLUMN tier text;
-INSERT INTO marketing.company_sidecar (company_unique_id, tier, last_enriched_at) SELECT 'c' || i, 'gold', '2026-01-01' FROM generate_series(1, 1200) i;
+INSERT INTO marketing.company_sidecar (company_unique_id, tier, last_enriched_at) SELECT 'c' || i, 'gold', '2026-01-01' FROM generate_series(1, 150) i;
 ALTER TABLE marketing.company_sidecar ALTER tier SET NOT NULL;
 SELECT outcome, left(error, 30) AS error, count(*) FROM sidecar_upsert_companies((
-    SELECT jsonb_agg(jsonb_build_object('company_unique_id', 'c' || i, 'ein_number', i) ORDER BY md5(i::text)) FROM generate_series(1, 1203) i)) GROUP BY 1, 2 ORDER BY 1;
-SELECT outcome FROM sidecar_import_companies('[{"company_unique_id": "c1201", "ein_number": "1"}, {"company_unique_id": "c1201", "tier": "iron"}, {"company_unique_id": "c1201", "ein_number": "2"}]');
-INSERT INTO sidecar_company_inbox (company_unique_id, ein_number) VALUES ('c1202', '1'), ('c1201', '3'), ('c1', '3') RETURNING company_unique_id, outcome;
+    SELECT jsonb_agg(jsonb_build_object('company_unique_id', 'c' || i, 'ein_number', i) ORDER BY md5(i::text)) FROM generate_series(1, 153) i)) GROUP BY 1, 2 ORDER BY 1;
+SELECT outcome FROM sidecar_import_companies('[{"company_unique_id": "c151", "ein_number": "1"}, {"company_unique_id": "c151", "tier": "iron"}, {"company_unique_id": "c151", "ein_number": "2"}]');
+INSERT INTO sidecar_company_inbox (company_unique_id, ein_number) VALUES ('c152', '1'), ('c151', '3'), ('c1', '3') RETURNING company_unique_id, outcome;
 SELECT count(*), count(ein_number) FROM marketing.company_sidecar;
 ALTER TABLE marketing.company_sidecar DROP COLUMN tier;
 TRUNCATE marketing.company_sidecar, marketing.sidecar_rejects;

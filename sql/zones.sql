@@ -31,7 +31,7 @@ INSERT INTO marketing.people_sidecar (person_unique_id, last_enriched_at) VALUES
 CREATE FUNCTION from_zones(key text, fields jsonb, rule text DEFAULT 'overwrite') RETURNS TABLE (zones bigint, ways text, outcome text, stored jsonb) LANGUAGE plpgsql AS $$
 DECLARE
     zone text;
-    zones text[] := '{UTC,America/New_York,Asia/Kolkata,Pacific/Chatham,-8,5.5,<+03>-3,EST5EDT}';
+    zones text[] := '{UTC,America/New_York,5.5,<+03>-3,EST5EDT}';
 BEGIN
     CREATE TEMP TABLE said (ways text, outcome text, stored jsonb);
     FOREACH zone IN ARRAY zones LOOP
