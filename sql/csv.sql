@@ -101,6 +101,49 @@ p2,not,2026-01-02,1,fill
 SELECT id, insight, at, score FROM p;
 SELECT unique_id, line, rule, sqlstate FROM parked;
 DELETE FROM marketing.sidecar_rejects;
+-- a retry reads a cell as the inbox did: 95 is JSON, 1762071112 a time, "a, b" a list
+COPY sidecar_people_inbox (person_unique_id, enrichment_payload, last_enriched_at, clay_segments) FROM stdin (FORMAT csv);
+late,95,1762071112,"a, b"
+late2,"""{\""a\"": 1}""",20251231,"[""c, d""]"
+late3,"""text""",,
+late4,{},1762071112123,{}
+late5,text,2025-11-02,e
+\.
+SELECT unique_id, line, sqlstate FROM parked;
+SET client_min_messages = warning;
+INSERT INTO marketing.people_master SELECT 'late' || n, 'Late' FROM unnest('{"",2,3,4,5}'::text[]) n;
+SET client_min_messages = notice;
+SELECT unique_id, outcome, error FROM sidecar_retry_rejects() ORDER BY 1;
+SELECT id, payload, CASE WHEN id <> 'late3' THEN at END AS at, segments FROM p WHERE id LIKE 'late%';
+DELETE FROM marketing.sidecar_rejects;
+DELETE FROM marketing.people_sidecar WHERE person_unique_id LIKE 'late%';
+-- or the statement fails at the first that is bad, with the line that ends it and without a word of what we have made of it
+SET sidecar.inbox_rejects = error;
+\set SHOW_CONTEXT errors
+COPY sidecar_people_inbox (person_unique_id, clay_insight_summary, confidence_score) FROM stdin (FORMAT csv, HEADER);
+id,insight,score
+p1,"three
+lines
+of it",1
+p2,x,95%
+p3,x,951
+p4,x,high
+\.
+COPY sidecar_people_inbox (person_unique_id, clay_insight_summary) FROM stdin (FORMAT csv, HEADER);
+id,insight
+p1,"two
+lines"
+p2,x
+nobody,x
+\.
+INSERT INTO sidecar_people_inbox (person_unique_id, enrichment_payload) VALUES ('p1', '{}'), ('p2', '{"a"');
+\echo :LAST_ERROR_SQLSTATE
+INSERT INTO sidecar_people_inbox (person_unique_id, clay_insight_summary) VALUES ('p1', 'x'), (' ', 'x') ON CONFLICT DO NOTHING;
+\echo :LAST_ERROR_SQLSTATE
+\set SHOW_CONTEXT never
+RESET sidecar.inbox_rejects;
+SELECT count(*) FROM p WHERE insight <> 'last' AND id = 'p1';
+TABLE parked;
 -- the default is the session's
 SET sidecar.on_conflict = 'fill';
 INSERT INTO sidecar_people_inbox (person_unique_id, clay_insight_summary, enrichment_source, last_enriched_at) VALUES ('p1', 'not', 'filled', '2026-01-05');
