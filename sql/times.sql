@@ -39,10 +39,10 @@ INSERT INTO ahead (value) VALUES (to_jsonb(extract(epoch FROM now() + interval '
     -- microseconds and nanoseconds; years of five digits; and the words for never
     ('1762071112123456'), ('1762071112123456789'), ('"1762071112123456"'), ('1e18'), ('"9999-12-31"'), ('"12025-11-02"'), ('"2205-11-02T08:11:52Z"'), ('99999999999999'), ('"infinity"'), ('"-infinity"'), ('1e300'), ('-1e300'), ('1e400'), ('"20260000"'), ('"2025-13-40"'), ('"2025-11-02T25:61:00Z"'), ('"yesterday-ish"'), ('true'), ('{"date": "2025-11-02"}'), ('"2025-W44-7"'), ('"1762071112abc"'), ('"1e9"'), ('"2025-11-02 Nowhere/Land"'), ('"1762071112Z"'), ('"1,762,071,112"'), ('"0000-00-00"'), ('"45963.34"');
 SELECT r.record, CASE WHEN n > 4 THEN left(value::text, 30) END AS value, outcome, unique_id FROM sidecar_upsert_people((SELECT jsonb_agg(jsonb_build_object('person_unique_id', 'p1', 'clay_insight_summary', 'bad', 'last_enriched_at', value) ORDER BY n) FROM ahead), 'newest') r JOIN ahead ON n = record ORDER BY 1;
-SELECT sqlstate, array_agg(record_no ORDER BY record_no), bool_and(error ~ '^last_enriched_at') AS names_it FROM marketing.sidecar_rejects GROUP BY 1 ORDER BY 1;
+SELECT CASE WHEN record_no <= 14 THEN sqlstate ELSE left(sqlstate, 2) END AS sqlstate, array_agg(record_no ORDER BY record_no), bool_and(error ~ '^last_enriched_at') AS names_it FROM marketing.sidecar_rejects GROUP BY 1 ORDER BY 1;
 DELETE FROM marketing.sidecar_rejects;
 INSERT INTO sidecar_people_inbox (person_unique_id, clay_insight_summary, last_enriched_at, on_conflict) SELECT 'p1', 'bad', value #>> '{}', 'newest' FROM ahead WHERE n NOT IN (3, 7) ORDER BY n;
-SELECT sqlstate, array_agg(record_no ORDER BY record_no), bool_and(error ~ '^last_enriched_at') AS names_it FROM marketing.sidecar_rejects GROUP BY 1 ORDER BY 1;
+SELECT CASE WHEN record_no <= 12 THEN sqlstate ELSE left(sqlstate, 2) END AS sqlstate, array_agg(record_no ORDER BY record_no), bool_and(error ~ '^last_enriched_at') AS names_it FROM marketing.sidecar_rejects GROUP BY 1 ORDER BY 1;
 DELETE FROM marketing.sidecar_rejects;
 SELECT clay_insight_summary, last_enriched_at <= now() AS past FROM marketing.people_sidecar WHERE person_unique_id = 'p1';
 -- by hand: the session reads the argument, and we look at it
