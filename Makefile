@@ -27,8 +27,7 @@ PG_CPPFLAGS = -DSIDECAR_VERSION='"$(EXTVERSION)"'
 DATA = $(wildcard sidecar--*.sql)
 PGFILEDESC = "sidecar - enrichment data beside master data"
 
-# deferred is left out until constraints of the user's own that wait are looked after
-REGRESS = $(filter-out deferred,$(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql))))
+REGRESS = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
 ISOLATION = $(patsubst test/specs/%.spec,%,$(sort $(wildcard test/specs/*.spec)))
 ISOLATION_OPTS = --inputdir=$(srcdir)/test
 
