@@ -601,7 +601,8 @@ SELECT f.n, f.entity, f.table_name, f.key_column, f.description, c.oid,
        quote_ident(COALESCE(n.nspname, 'marketing')) || '.' ||
        quote_ident(COALESCE(c.relname, f.table_name)),
        f.is_bound, COALESCE(f.problem, misfit.reason), distrust.reason,
-       distrust.reason IS NULL AND (f.is_bound OR COALESCE(f.problem, misfit.reason) IS NULL)
+       distrust.reason IS NULL AND
+       (f.is_bound AND f.entity IS NOT NULL OR COALESCE(f.problem, misfit.reason) IS NULL)
 FROM found f
 LEFT JOIN pg_class c ON c.oid = f.relation
 LEFT JOIN pg_namespace n ON n.oid = c.relnamespace

@@ -170,6 +170,12 @@ SELECT object, outcome, hint FROM sidecar_install() WHERE outcome <> 'present';
 SET client_min_messages = warning;
 SELECT sidecar_table, to_do FROM sidecar_status() WHERE entity IS NULL;
 SELECT sidecar_upsert_companies('{"company_unique_id": "x"}');
+-- with the mark, too
+CREATE TRIGGER sidecar_rejects_mark BEFORE UPDATE ON marketing.sidecar_rejects FOR EACH ROW EXECUTE FUNCTION sidecar_rejects_mark();
+SELECT object, outcome, hint FROM sidecar_install() WHERE outcome <> 'present';
+SELECT to_do FROM sidecar_status() WHERE entity IS NULL;
+SELECT sidecar_upsert_companies('{"company_unique_id": "x"}');
+DROP TRIGGER sidecar_rejects_mark ON marketing.sidecar_rejects;
 ALTER TABLE marketing.sidecar_rejects RENAME reject_id TO record_no;
 ALTER TABLE marketing.sidecar_rejects ALTER record_no DROP IDENTITY, ALTER record_no SET DEFAULT 1, DROP CONSTRAINT sidecar_rejects_pkey, ADD COLUMN reject_id uuid PRIMARY KEY DEFAULT gen_random_uuid();
 SELECT object, outcome, hint FROM sidecar_install() WHERE outcome <> 'present';
