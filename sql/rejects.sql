@@ -77,7 +77,7 @@ SELECT ein_number FROM marketing.company_sidecar WHERE company_unique_id = 'aba5
 -- text's abbreviations are those of the session that has sent it
 SET timezone = 'Asia/Kolkata';
 INSERT INTO sidecar_company_inbox (company_unique_id, last_enriched_at) VALUES ('india', '2026-01-01 12:00:00 IST'), ('india2', '2026-01-01 12:00:00');
-SET timezone = 'UTC';
+SET timezone = 'Etc/UTC';
 INSERT INTO sidecar_company_inbox (company_unique_id, last_enriched_at) VALUES ('israel', '2026-01-01 12:00:00 IST');
 SELECT unique_id, options FROM parked;
 INSERT INTO marketing.company_master VALUES ('india', 'India'), ('india2', 'India'), ('israel', 'Israel');

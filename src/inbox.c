@@ -130,6 +130,7 @@ static void begin_modify(ModifyTableState *mtstate, ResultRelInfo *target, List 
 static void begin_insert(ModifyTableState *mtstate, ResultRelInfo *target);
 static const SidecarEntity *inbox_entity(Relation rel);
 static void learn_columns(Inbox *inbox, Relation rel);
+static bool is_same_zone(pg_tz *zone, pg_tz *other);
 static bool asks_for(const ModifyTable *plan, Relation rel, const char *column);
 static TupleTableSlot *insert_row(EState *estate, ResultRelInfo *target, TupleTableSlot *slot,
 								  TupleTableSlot *plan_slot);
@@ -296,7 +297,7 @@ begin_insert(ModifyTableState *mtstate, ResultRelInfo *target)
 	inbox->batch->store.keep = plan != NULL && plan->onConflictAction == ONCONFLICT_NOTHING;
 	inbox->copying = plan == NULL;
 	inbox->strict = inbox_rejects == REJECTS_ERROR;
-	if (inbox->batch->store.table->binding->zone != session_timezone)
+	if (!is_same_zone(inbox->batch->store.table->binding->zone, session_timezone))
 		inbox->session_zone = session_timezone;
 	learn_columns(inbox, rel);
 	inbox->row_by_row = inbox->outcome != InvalidAttrNumber && plan != NULL &&
@@ -383,6 +384,21 @@ learn_columns(Inbox *inbox, Relation rel)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
 				 errmsg("foreign table \"%s\" has no column \"%s\"", inbox->name, inbox->entity->key)));
+}
+
+/*
+ * True of zones, the first of which may be NULL, that are one whatever they are
+ * called: UTC and Etc/UTC.
+ */
+static bool
+is_same_zone(pg_tz *zone, pg_tz *other)
+{
+	long		offset;
+	long		other_offset;
+
+	return zone == other ||
+		(zone != NULL && pg_get_timezone_offset(zone, &offset) &&
+		 pg_get_timezone_offset(other, &other_offset) && offset == other_offset);
 }
 
 /*
