@@ -435,11 +435,13 @@ VALUES
      'When it was parked'),
     ('sidecar_rejects', 13, 'last_tried_at', 'timestamp with time zone', ' NOT NULL DEFAULT now()',
      'When it was last tried'),
-    -- of the texts' bytes, whatever the encoding; nobody can make two of one hash
+    -- of the texts' bytes, whatever the encoding; nobody can make two of one hash.
+    -- The record, which may be large, is hashed by itself: no longer text is made
     ('sidecar_rejects', 14, 'hash', 'bytea',
      ' GENERATED ALWAYS AS (sha256(decode(replace('
-     'entity || ''/'' || on_conflict || ''/'' || COALESCE(options::text, '''') || ''/'' || record::text, '
-     'chr(92), chr(92) || chr(92)), ''escape''))) STORED',
+     'entity || ''/'' || on_conflict || ''/'' || COALESCE(options::text, ''''), '
+     'chr(92), chr(92) || chr(92)), ''escape'') || '
+     'sha256(decode(replace(record::text, chr(92), chr(92) || chr(92)), ''escape'')))) STORED',
      'The same again is the same record: of entity, on_conflict, options and record');
 END;
 
@@ -569,6 +571,8 @@ COMMENT ON FUNCTION @extschema@.sidecar_distrust(oid, text) IS
 -- marketing, whatever it is; relation is NULL where there is none.
 --
 --   name_sql     its name, to be put into a command
+--   problem      why it cannot serve: what is bound was looked at already, what
+--                is found by its name is here
 --   distrust     why what is found by its name is not touched
 --   is_usable    keys, indexes, triggers and so on may be made on it
 CREATE FUNCTION @extschema@.sidecar_found_tables()
@@ -596,8 +600,9 @@ SELECT f.n, f.entity, f.table_name, f.key_column, f.description, c.oid,
        COALESCE(n.nspname, 'marketing'),
        quote_ident(COALESCE(n.nspname, 'marketing')) || '.' ||
        quote_ident(COALESCE(c.relname, f.table_name)),
-       f.is_bound, f.problem, distrust.reason,
-       distrust.reason IS NULL AND (f.is_bound OR f.problem IS NULL)
+       f.is_bound, COALESCE(f.problem, misfit.reason), distrust.reason,
+       distrust.reason IS NULL AND
+       (f.is_bound AND f.entity IS NOT NULL OR COALESCE(f.problem, misfit.reason) IS NULL)
 FROM found f
 LEFT JOIN pg_class c ON c.oid = f.relation
 LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -608,7 +613,28 @@ LEFT JOIN LATERAL (
                 WHEN home.oid IS NOT NULL THEN
                     'it would be in schema marketing: ' ||
                     @extschema@.sidecar_distrust(home.nspowner, NULL) END AS reason
-) distrust ON NOT f.is_bound;
+) distrust ON NOT f.is_bound
+LEFT JOIN LATERAL (
+    SELECT 'It has the name that sidecar needs, but ' || CASE
+               WHEN c.relkind NOT IN ('r', 'p') THEN 'it is not a table'
+               WHEN c.relpersistence <> 'p' THEN 'it is not a permanent table'
+               ELSE string_agg(
+                   CASE WHEN a.attname IS NULL THEN format('it has no column %I', d.column_name)
+                        ELSE format('column %I is %s, not %s', d.column_name,
+                                    format_type(a.atttypid, a.atttypmod), d.type) END,
+                   ', ' ORDER BY d.n)
+                   -- other columns that are missing are added
+                   -- of parked records any text will do
+                   FILTER (WHERE CASE WHEN f.entity IS NULL THEN
+                               regexp_replace(format_type(a.atttypid, a.atttypmod),
+                                              '^character varying(\(\d+\))?$', 'text')
+                               ELSE format_type(a.atttypid, a.atttypmod) END <> d.type
+                           OR a.attname IS NULL AND d.column_name = f.key_column) END AS reason
+    FROM @extschema@.sidecar_column_definitions() d
+    LEFT JOIN pg_attribute a
+        ON a.attrelid = c.oid AND a.attname = d.column_name AND NOT a.attisdropped
+    WHERE d.table_name = f.table_name
+) misfit ON NOT f.is_bound AND c.oid IS NOT NULL;
 END;
 
 COMMENT ON FUNCTION @extschema@.sidecar_found_tables() IS
@@ -781,71 +807,54 @@ SET quote_all_identifiers = off
 BEGIN ATOMIC
 SELECT f.n, 0, f.entity, 'table', f.name_sql,
        CASE WHEN f.distrust IS NOT NULL THEN 'waiting'
-            WHEN COALESCE(f.problem, refusal.reason) IS NOT NULL THEN 'refused'
+            -- what the sidecars need is there without it
+            WHEN f.problem IS NOT NULL AND f.entity IS NULL THEN 'waiting'
+            WHEN f.problem IS NOT NULL THEN 'refused'
             WHEN f.relation IS NULL THEN 'missing' ELSE 'present' END,
        -- unnamed, the key gets the name that is given elsewhere, or a free one if
        -- an older table still has that
        format(E'CREATE TABLE marketing.%I (\n%s,\n    PRIMARY KEY (%I));\n'
               'COMMENT ON TABLE marketing.%1$I IS %4$L;%5$s',
               f.table_name, made.columns, f.key_column, f.description, made.comments),
-       COALESCE(f.distrust, f.problem, refusal.reason), NULL, NULL::regprocedure
+       COALESCE(f.distrust, f.problem), NULL, NULL::regprocedure
 FROM @extschema@.sidecar_found_tables() f
 LEFT JOIN LATERAL (
     SELECT string_agg(format('    %I %s%s', d.column_name, d.type, d.rest), E',\n' ORDER BY d.n),
            string_agg(format(E'\nCOMMENT ON COLUMN marketing.%I.%I IS %L', f.table_name,
                              d.column_name, d.description), ';' ORDER BY d.n)
     FROM @extschema@.sidecar_column_definitions() d
-    WHERE d.table_name = f.table_name) made (columns, comments) ON true
-LEFT JOIN LATERAL (
-    -- what is bound was looked at already, and then problem tells
-    SELECT 'It has the name that sidecar needs, but ' || CASE
-               WHEN c.relkind NOT IN ('r', 'p') THEN 'it is not a table'
-               WHEN c.relpersistence <> 'p' THEN 'it is not a permanent table'
-               ELSE string_agg(
-                   CASE WHEN a.attname IS NULL THEN format('it has no column %I', d.column_name)
-                        ELSE format('column %I is %s, not %s', d.column_name,
-                                    format_type(a.atttypid, a.atttypmod), d.type) END,
-                   ', ' ORDER BY d.n)
-                   -- other columns that are missing are added
-                   -- of parked records any text will do
-                   FILTER (WHERE CASE WHEN f.entity IS NULL THEN
-                               regexp_replace(format_type(a.atttypid, a.atttypmod),
-                                              '^character varying(\(\d+\))?$', 'text')
-                               ELSE format_type(a.atttypid, a.atttypmod) END <> d.type
-                           OR a.attname IS NULL AND d.column_name = f.key_column) END AS reason
-    FROM pg_class c
-    JOIN @extschema@.sidecar_column_definitions() d ON d.table_name = f.table_name
-    LEFT JOIN pg_attribute a
-        ON a.attrelid = c.oid AND a.attname = d.column_name AND NOT a.attisdropped
-    WHERE c.oid = f.relation AND NOT f.is_bound
-    GROUP BY c.relkind, c.relpersistence) refusal ON true;
+    WHERE d.table_name = f.table_name) made (columns, comments) ON true;
 END;
 
 COMMENT ON FUNCTION @extschema@.sidecar_objects_tables() IS
 'the tables: their part of sidecar_objects()';
 
 -- Only columns that a later version has added, or that were dropped: those that
--- are there go with their table.
+-- are there go with their table.  But one that is to be generated has to be.
 CREATE FUNCTION @extschema@.sidecar_objects_columns()
 RETURNS SETOF @extschema@.sidecar_object
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 1
 SET search_path = pg_catalog, pg_temp
 SET quote_all_identifiers = off
 BEGIN ATOMIC
-SELECT f.n, d.n, f.entity, 'column', format('%s.%I', f.name_sql, d.column_name), 'missing',
+SELECT f.n, d.n, f.entity, 'column', format('%s.%I', f.name_sql, d.column_name),
+       CASE WHEN a.attname IS NULL THEN 'missing' ELSE 'waiting' END,
        format(E'ALTER TABLE %s ADD COLUMN %I %s%s;\nCOMMENT ON COLUMN %1$s.%2$I IS %5$L',
               f.name_sql, d.column_name, d.type, d.rest, d.description),
-       NULL, NULL, NULL::regprocedure
+       CASE WHEN a.attname IS NOT NULL THEN
+           format('it is not generated: ALTER TABLE %s DROP COLUMN %I, then SELECT sidecar_install()',
+                  f.name_sql, d.column_name) END,
+       NULL, NULL::regprocedure
 FROM @extschema@.sidecar_found_tables() f
 JOIN @extschema@.sidecar_column_definitions() d USING (table_name)
+LEFT JOIN pg_attribute a
+    ON a.attrelid = f.relation AND a.attname = d.column_name AND NOT a.attisdropped
 WHERE f.is_usable AND f.relation IS NOT NULL
-  AND NOT EXISTS (SELECT FROM pg_attribute a
-                  WHERE a.attrelid = f.relation AND a.attname = d.column_name
-                    AND NOT a.attisdropped);
+  AND (a.attname IS NULL OR a.attgenerated = '' AND starts_with(d.rest, ' GENERATED '));
 END;
 
 COMMENT ON FUNCTION @extschema@.sidecar_objects_columns() IS
-'the columns that are missing: their part of sidecar_objects()';
+'the columns that are missing, or are not generated: their part of sidecar_objects()';
 
 -- Only those that are missing: they are made with their tables.  Any unique key
 -- of the column will do, and is made where the table has a primary key of its
@@ -916,7 +925,8 @@ SET quote_all_identifiers = off
 BEGIN ATOMIC
 SELECT f.n, d.n, f.entity, 'index', format('%I.%I', f.schema_name, d.index_name),
        CASE WHEN same.is_valid THEN 'present' WHEN NOT same.is_valid THEN 'invalid'
-            WHEN taken.what IS NOT NULL THEN 'waiting' ELSE 'missing' END,
+            WHEN taken.what IS NOT NULL OR cannot.reason IS NOT NULL THEN 'waiting'
+            ELSE 'missing' END,
        format('CREATE %sINDEX %I ON %s USING %s (%I%s)', CASE WHEN d.is_unique THEN 'UNIQUE ' END,
               d.index_name, f.name_sql, d.method, d.column_name,
               CASE WHEN d.is_descending THEN ' DESC' END),
@@ -927,7 +937,8 @@ SELECT f.n, d.n, f.entity, 'index', format('%I.%I', f.schema_name, d.index_name)
                        same.index)
             WHEN NOT same.is_valid THEN format('REINDEX INDEX CONCURRENTLY %s', same.index)
             WHEN taken.what IS NOT NULL THEN
-                format('the name is taken by %s: rename that', taken.what) END,
+                format('the name is taken by %s: rename that', taken.what)
+            ELSE cannot.reason END,
        NULL, NULL::regprocedure
 FROM @extschema@.sidecar_found_tables() f
 JOIN @extschema@.sidecar_index_definitions() d USING (table_name)
@@ -953,6 +964,16 @@ LEFT JOIN LATERAL (
     SELECT pg_describe_object('pg_class'::regclass, c.oid, 0) AS what
     FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace
     WHERE s.nspname = f.schema_name AND c.relname = d.index_name) taken ON true
+LEFT JOIN LATERAL (
+    -- no table is partitioned by a generated column; and what is not generated
+    -- would keep out what is not the same
+    SELECT CASE WHEN c.relkind = 'p' THEN
+                    'a partitioned table cannot have it: what is sent again is parked again'
+                ELSE format('column %I is not generated', d.column_name) END AS reason
+    FROM pg_class c
+    LEFT JOIN pg_attribute a
+        ON a.attrelid = c.oid AND a.attname = d.column_name AND NOT a.attisdropped
+    WHERE d.is_unique AND c.oid = f.relation AND (c.relkind = 'p' OR a.attgenerated = '')) cannot ON true
 WHERE f.is_usable;
 END;
 
@@ -1172,7 +1193,7 @@ WITH found AS MATERIALIZED (
 )
 SELECT s.name_sql,
        CASE WHEN f.is_bound THEN format('the %s is %s', what.it_is, f.name_sql)
-            WHEN f.problem IS NOT NULL AND s.trigger_name IS NOT NULL THEN
+            WHEN b.problem IS NOT NULL AND s.trigger_name IS NOT NULL THEN
                 format('several tables carry the trigger of the %s: drop it from those that '
                        'are not that, and leave it on the one that is', what.it_is)
             ELSE format('there is no %s', what.it_is) END ||
@@ -1270,6 +1291,7 @@ AS $plpgsql$
 DECLARE
     bad bigint;
     still_missing boolean;
+    detail text;
 BEGIN
     BEGIN
         EXECUTE command;
@@ -1291,13 +1313,20 @@ BEGIN
             INTO still_missing USING kind, object;
             IF still_missing AND SQLSTATE = '23505' THEN
                 outcome := 'waiting';
-                hint := SQLERRM || ': rows are there twice; delete one of each, '
-                        'then SELECT sidecar_install()';
+                hint := format('%s: %s; delete all but one of each, then SELECT sidecar_install()', SQLERRM,
+                               CASE kind WHEN 'primary key' THEN 'several rows have the same key'
+                                         ELSE 'the same record is parked several times' END);
                 RETURN;
             ELSIF still_missing THEN
                 RAISE;
             END IF;
             outcome := 'present';
+            RETURN;
+        WHEN feature_not_supported THEN
+            -- a partitioned table cannot have every key
+            GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
+            outcome := 'waiting';
+            hint := concat_ws(': ', SQLERRM, NULLIF(detail, ''));
             RETURN;
         WHEN foreign_key_violation OR check_violation THEN
             NULL;               -- stored rows: only new ones are checked, below

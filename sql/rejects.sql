@@ -49,6 +49,221 @@ RESET ROLE;
 SELECT unique_id, options FROM parked;
 TRUNCATE marketing.sidecar_rejects;
 
+-- one order for all, whatever came first: 1 and 1.0 are two records
+SELECT count(*) FROM sidecar_upsert_companies('[1, 1.0, true, null, "x", [1], [1.0], {"company_unique_id": "n", "a": 1}, {"company_unique_id": "n", "a": 1.00}, {"company_unique_id": "n", "a": 1.0}, false, 1.00]');
+CREATE TEMP TABLE in_order AS SELECT row_number() OVER (ORDER BY ctid) AS place, record::text AS record FROM marketing.sidecar_rejects;
+TRUNCATE marketing.sidecar_rejects;
+SELECT count(*) FROM sidecar_upsert_companies('[false, 1.00, {"company_unique_id": "n", "a": 1.0}, [1.0], {"company_unique_id": "n", "a": 1.00}, {"company_unique_id": "n", "a": 1}, [1], "x", null, true, 1.0, 1, 1.0]');
+SELECT count(*), count(*) FILTER (WHERE p.record = o.record) AS same FROM in_order o FULL JOIN (SELECT row_number() OVER (ORDER BY ctid) AS place, record::text AS record FROM marketing.sidecar_rejects) p USING (place);
+DROP TABLE in_order;
+TRUNCATE marketing.sidecar_rejects;
+-- of the same ones of a call that is parked which counts: the last, but under "fill" the first
+SELECT count(*) FROM sidecar_upsert_companies('[{"company_unique_id": "aba", "ein_number": "a"}, {"company_unique_id": "aba", "ein_number": "b"}, {"company_unique_id": "aba", "ein_number": "a"}]');
+SELECT count(*) FROM sidecar_upsert_companies('[{"company_unique_id": "aba2", "ein_number": "a"}, {"company_unique_id": "aba2", "ein_number": "b"}, {"company_unique_id": "aba2", "ein_number": "a"}]', 'fill');
+INSERT INTO sidecar_company_inbox (company_unique_id, ein_number) VALUES ('aba3', 'a'), ('aba3', 'b'), ('aba3', 'a');
+INSERT INTO sidecar_company_inbox (company_unique_id, ein_number) VALUES ('aba4', 'a'), ('aba4', 'b'), ('aba4', 'a') ON CONFLICT DO NOTHING;
+SELECT unique_id, no, record->>'ein_number' AS ein FROM parked ORDER BY 1, 2;
+INSERT INTO marketing.company_master SELECT 'aba' || i, 'Aba' FROM unnest('{"",2,3,4}'::text[]) i;
+SELECT count(*) FROM sidecar_retry_rejects() WHERE outcome <> 'rejected';
+SELECT company_unique_id, ein_number FROM marketing.company_sidecar WHERE company_unique_id ~ '^aba' ORDER BY 1;
+-- of another call it stays where it was
+SELECT sidecar_upsert_companies('{"company_unique_id": "aba5", "ein_number": "a"}') IS NOT NULL AS a;
+SELECT sidecar_upsert_companies('{"company_unique_id": "aba5", "ein_number": "b"}') IS NOT NULL AS b;
+SELECT sidecar_upsert_companies('{"company_unique_id": "aba5", "ein_number": "a"}') IS NOT NULL AS a;
+INSERT INTO marketing.company_master VALUES ('aba5', 'Aba');
+SELECT outcome FROM sidecar_retry_rejects();
+SELECT ein_number FROM marketing.company_sidecar WHERE company_unique_id = 'aba5';
+
+-- text's abbreviations are those of the session that has sent it
+SET timezone = 'Asia/Kolkata';
+INSERT INTO sidecar_company_inbox (company_unique_id, last_enriched_at) VALUES ('india', '2026-01-01 12:00:00 IST'), ('india2', '2026-01-01 12:00:00');
+SET timezone = 'Etc/UTC';
+INSERT INTO sidecar_company_inbox (company_unique_id, last_enriched_at) VALUES ('israel', '2026-01-01 12:00:00 IST');
+SELECT unique_id, options FROM parked;
+INSERT INTO marketing.company_master VALUES ('india', 'India'), ('india2', 'India'), ('israel', 'Israel');
+SET timezone = 'Asia/Kolkata';
+SELECT outcome FROM sidecar_retry_rejects();
+SET timezone = 'UTC';
+SELECT company_unique_id, last_enriched_at AT TIME ZONE 'UTC' = CASE company_unique_id WHEN 'india' THEN '2026-01-01 06:30Z' WHEN 'india2' THEN '2026-01-01 12:00Z' ELSE '2026-01-01 10:00Z' END::timestamptz AS right_time
+FROM marketing.company_sidecar WHERE company_unique_id ~ '^i' ORDER BY 1;
+INSERT INTO marketing.company_master VALUES ('india3', 'India');
+INSERT INTO marketing.sidecar_rejects (entity, record, on_conflict, options, error, sqlstate) VALUES ('company', '{"company_unique_id": "india3", "last_enriched_at": "2026-01-01 12:00:00 IST"}', 'fill', '{"text": true, "time_zone": "Asia/Kolkata"}', '', ''),
+    ('company', '{"company_unique_id": "c9"}', 'fill', '{"text": true, "time_zone": "Mars/Olympus"}', '', '');
+SELECT outcome FROM sidecar_retry_rejects();
+SELECT last_enriched_at AT TIME ZONE 'UTC' = '2026-01-01 06:30Z' AS right_time FROM marketing.company_sidecar WHERE company_unique_id = 'india3';
+
+-- words that name nothing are mended in their columns
+INSERT INTO sidecar_company_inbox (company_unique_id, ein_number, on_conflict) VALUES ('c8', '8', 'Newest'), ('c8', '8', 'Newest'), ('c8', '8', 'Eldest');
+SELECT unique_id, record, on_conflict, error FROM marketing.sidecar_rejects ORDER BY 3;
+INSERT INTO marketing.sidecar_rejects (entity, record, on_conflict, error, sqlstate) VALUES ('comapny', '{"company_unique_id": "c7", "ein_number": "7"}', 'fill', '', '');
+SELECT entity, unique_id, outcome, error FROM sidecar_retry_rejects() ORDER BY error;
+SELECT entity, on_conflict, attempts, sqlstate, error FROM marketing.sidecar_rejects ORDER BY error;
+UPDATE marketing.sidecar_rejects SET on_conflict = 'newest' WHERE on_conflict = 'Newest';
+UPDATE marketing.sidecar_rejects SET entity = 'company' WHERE entity = 'comapny';
+DELETE FROM marketing.sidecar_rejects WHERE on_conflict = 'Eldest';
+SELECT entity, unique_id, outcome, error FROM sidecar_retry_rejects() ORDER BY 2;
+SELECT company_unique_id, ein_number FROM marketing.company_sidecar WHERE company_unique_id IN ('c7', 'c8') ORDER BY 1;
+INSERT INTO sidecar_company_inbox (company_unique_id, on_conflict) VALUES ('c8', repeat('x', 100000));
+SELECT length(on_conflict), octet_length(error) FROM marketing.sidecar_rejects;
+TRUNCATE marketing.sidecar_rejects;
+
+-- another key would keep out what is not the same
+CREATE UNIQUE INDEX one_per_key ON marketing.sidecar_rejects (unique_id);
+SELECT sidecar_upsert_companies('{"company_unique_id": "x"}');
+\echo :LAST_ERROR_SQLSTATE
+INSERT INTO sidecar_company_inbox (company_unique_id) VALUES ('x');
+SELECT outcome FROM sidecar_upsert_companies('{"company_unique_id": "c1"}');
+DROP INDEX marketing.one_per_key;
+CREATE UNIQUE INDEX one_per_key ON marketing.sidecar_rejects (lower(unique_id)) WHERE unique_id = 'x';
+SELECT sidecar_upsert_companies('{"company_unique_id": "x"}');
+DROP INDEX marketing.one_per_key;
+ALTER TABLE marketing.sidecar_rejects ADD CONSTRAINT one_per_key EXCLUDE (unique_id WITH =);
+SELECT sidecar_upsert_companies('{"company_unique_id": "x"}');
+ALTER TABLE marketing.sidecar_rejects DROP CONSTRAINT one_per_key;
+-- one that says more than ours does not, nor do columns whatever their names
+CREATE UNIQUE INDEX one_per_key ON marketing.sidecar_rejects (unique_id, reject_id);
+CREATE UNIQUE INDEX one_per_hash ON marketing.sidecar_rejects (hash, unique_id);
+ALTER TABLE marketing.sidecar_rejects ADD COLUMN is_mine integer, ADD COLUMN waits integer, ADD COLUMN is_older integer;
+SELECT outcome FROM sidecar_upsert_companies('{"company_unique_id": "x"}');
+SELECT outcome FROM sidecar_retry_rejects(1);
+ALTER TABLE marketing.sidecar_rejects DROP COLUMN is_mine, DROP COLUMN waits, DROP COLUMN is_older;
+DROP INDEX marketing.one_per_key, marketing.one_per_hash;
+TRUNCATE marketing.sidecar_rejects;
+
+-- a hash that is not generated tells nothing
+DROP INDEX marketing.idx_sidecar_rejects_hash;
+ALTER TABLE marketing.sidecar_rejects ALTER hash DROP EXPRESSION, ALTER hash SET DEFAULT '';
+SELECT object, outcome, hint FROM sidecar_install() WHERE outcome <> 'present';
+SELECT to_do FROM sidecar_status() WHERE entity IS NULL;
+SELECT outcome FROM sidecar_upsert_companies('[{"company_unique_id": "x"}, {"company_unique_id": "y"}]');
+TRUNCATE marketing.sidecar_rejects;
+CREATE UNIQUE INDEX idx_sidecar_rejects_hash ON marketing.sidecar_rejects (hash);
+SELECT outcome FROM sidecar_upsert_companies('[{"company_unique_id": "x"}, {"company_unique_id": "y"}]');
+ALTER TABLE marketing.sidecar_rejects DROP COLUMN hash;
+SELECT object, outcome, hint FROM sidecar_install() WHERE outcome <> 'present';
+
+-- partitioned, it has not all that it needs; all else is there
+CREATE TABLE parts (LIKE marketing.sidecar_rejects INCLUDING DEFAULTS INCLUDING GENERATED) PARTITION BY RANGE (rejected_at);
+CREATE TABLE part PARTITION OF parts DEFAULT;
+DROP TABLE marketing.sidecar_rejects CASCADE;
+ALTER TABLE parts RENAME TO sidecar_rejects;
+ALTER TABLE sidecar_rejects SET SCHEMA marketing;
+ALTER TABLE marketing.people_sidecar DROP CONSTRAINT people_sidecar_confidence_score_check;
+SELECT object, outcome, left(hint, 76) AS hint FROM sidecar_install() WHERE outcome <> 'present';
+SELECT to_do FROM sidecar_status() WHERE entity IS NULL;
+SELECT outcome FROM sidecar_upsert_companies('{"company_unique_id": "x"}');
+SELECT outcome FROM sidecar_upsert_companies('{"company_unique_id": "x"}');
+SELECT count(*) FROM marketing.sidecar_rejects;
+SELECT sidecar_retry_rejects();
+\echo :LAST_ERROR_SQLSTATE
+CREATE UNIQUE INDEX ON part (unique_id) WHERE unique_id = 'y';
+SELECT sidecar_upsert_companies('{"company_unique_id": "x"}');
+DROP TABLE marketing.sidecar_rejects;
+
+-- an older one is of numbers: all else is made, and it is brought up by hand
+CREATE TABLE marketing.sidecar_rejects (reject_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, entity text NOT NULL, unique_id text, record jsonb NOT NULL, on_conflict text NOT NULL,
+    error text NOT NULL, sqlstate text NOT NULL, attempts integer NOT NULL DEFAULT 1, rejected_at timestamptz NOT NULL DEFAULT now(), last_tried_at timestamptz NOT NULL DEFAULT now());
+INSERT INTO marketing.sidecar_rejects (entity, unique_id, record, on_conflict, error, sqlstate) VALUES ('company', 'old', '{"company_unique_id": "old", "ein_number": "1"}', 'overwrite', '', ''), ('company', 'old', '{"company_unique_id": "old", "ein_number": "2"}', 'overwrite', '', '');
+ALTER TABLE marketing.people_sidecar DROP CONSTRAINT people_sidecar_confidence_score_check;
+SET client_min_messages = notice;
+SELECT object, outcome, hint FROM sidecar_install() WHERE outcome <> 'present';
+SET client_min_messages = warning;
+SELECT sidecar_table, to_do FROM sidecar_status() WHERE entity IS NULL;
+SELECT sidecar_upsert_companies('{"company_unique_id": "x"}');
+-- with the mark, too
+CREATE TRIGGER sidecar_rejects_mark BEFORE UPDATE ON marketing.sidecar_rejects FOR EACH ROW EXECUTE FUNCTION sidecar_rejects_mark();
+SELECT object, outcome, hint FROM sidecar_install() WHERE outcome <> 'present';
+SELECT to_do FROM sidecar_status() WHERE entity IS NULL;
+SELECT sidecar_upsert_companies('{"company_unique_id": "x"}');
+DROP TRIGGER sidecar_rejects_mark ON marketing.sidecar_rejects;
+ALTER TABLE marketing.sidecar_rejects RENAME reject_id TO record_no;
+ALTER TABLE marketing.sidecar_rejects ALTER record_no DROP IDENTITY, ALTER record_no SET DEFAULT 1, DROP CONSTRAINT sidecar_rejects_pkey, ADD COLUMN reject_id uuid PRIMARY KEY DEFAULT gen_random_uuid();
+SELECT object, outcome, hint FROM sidecar_install() WHERE outcome <> 'present';
+INSERT INTO marketing.company_master VALUES ('old', 'Old');
+SELECT outcome FROM sidecar_retry_rejects();
+SELECT ein_number FROM marketing.company_sidecar WHERE company_unique_id = 'old';
+DROP TABLE marketing.sidecar_rejects CASCADE;
+SELECT object, outcome FROM sidecar_install() WHERE outcome <> 'present';
+CREATE VIEW parked AS SELECT record_no AS no, entity, unique_id, record, on_conflict, options, sqlstate, attempts FROM marketing.sidecar_rejects ORDER BY rejected_at, record_no;
+-- a key that rows have twice is another matter than a record that is parked twice
+ALTER TABLE marketing.people_sidecar DROP CONSTRAINT people_sidecar_pkey, DROP CONSTRAINT fk_people_sidecar_person;
+INSERT INTO marketing.people_sidecar (person_unique_id) VALUES ('p1'), ('p1');
+SELECT object, outcome, hint FROM sidecar_install() WHERE outcome <> 'present';
+TRUNCATE marketing.people_sidecar;
+SELECT object, outcome FROM sidecar_install() WHERE outcome <> 'present';
+
+-- an entity whose table tells a zone that nobody knows is left alone
+CREATE OR REPLACE TRIGGER people_sidecar_updated_at BEFORE UPDATE ON marketing.people_sidecar FOR EACH ROW EXECUTE FUNCTION update_people_sidecar_updated_at('Mars/Olympus');
+INSERT INTO marketing.sidecar_rejects (entity, record, on_conflict, error, sqlstate) VALUES ('people', '{"person_unique_id": "p1"}', 'fill', '', ''), ('company', '{"company_unique_id": "c1", "clay_tags": "a"}', 'fill', '', '');
+SELECT entity, outcome FROM sidecar_retry_rejects();
+SELECT entity, attempts FROM parked;
+CREATE OR REPLACE TRIGGER people_sidecar_updated_at BEFORE UPDATE ON marketing.people_sidecar FOR EACH ROW EXECUTE FUNCTION update_people_sidecar_updated_at();
+SELECT entity, outcome FROM sidecar_retry_rejects();
+
+-- who may not do all that it takes is told so, and nothing is lost
+CREATE ROLE regress_sidecar_operator;
+GRANT USAGE ON SCHEMA marketing TO regress_sidecar_operator;
+GRANT SELECT, INSERT, UPDATE ON marketing.company_sidecar, marketing.people_sidecar TO regress_sidecar_operator;
+GRANT SELECT ON marketing.company_master, marketing.people_master TO regress_sidecar_operator;
+SELECT outcome FROM sidecar_upsert_companies('[{"company_unique_id": "mine", "ein_number": "1"}, {"company_unique_id": "theirs", "ein_number": "1"}, {"company_unique_id": "nobody", "ein_number": "1"}]');
+INSERT INTO marketing.company_master VALUES ('mine', 'Mine'), ('theirs', 'Theirs');
+GRANT INSERT ON marketing.sidecar_rejects TO regress_sidecar_operator;
+SET ROLE regress_sidecar_operator;
+SELECT sidecar_retry_rejects();
+\echo :LAST_ERROR_SQLSTATE
+RESET ROLE;
+GRANT SELECT ON marketing.sidecar_rejects TO regress_sidecar_operator;
+SET ROLE regress_sidecar_operator;
+SELECT sidecar_retry_rejects();
+\echo :LAST_ERROR_SQLSTATE
+RESET ROLE;
+GRANT UPDATE ON marketing.sidecar_rejects TO regress_sidecar_operator;
+SET ROLE regress_sidecar_operator;
+SELECT sidecar_retry_rejects();
+\echo :LAST_ERROR_SQLSTATE
+RESET ROLE;
+GRANT DELETE ON marketing.sidecar_rejects TO regress_sidecar_operator;
+REVOKE INSERT ON marketing.company_sidecar FROM regress_sidecar_operator;
+SET ROLE regress_sidecar_operator;
+SELECT sidecar_retry_rejects();
+\echo :LAST_ERROR_SQLSTATE
+RESET ROLE;
+GRANT INSERT ON marketing.company_sidecar TO regress_sidecar_operator;
+-- policies of the sidecar refuse, those of the parked records hide
+ALTER TABLE marketing.company_sidecar ENABLE ROW LEVEL SECURITY;
+CREATE POLICY mine ON marketing.company_sidecar USING (company_unique_id <> 'theirs');
+SET ROLE regress_sidecar_operator;
+SELECT sidecar_retry_rejects();
+\echo :LAST_ERROR_SQLSTATE
+RESET ROLE;
+ALTER TABLE marketing.company_sidecar DISABLE ROW LEVEL SECURITY;
+DROP POLICY mine ON marketing.company_sidecar;
+ALTER TABLE marketing.sidecar_rejects ENABLE ROW LEVEL SECURITY;
+CREATE POLICY seen ON marketing.sidecar_rejects FOR SELECT USING (unique_id <> 'theirs');
+CREATE POLICY changed ON marketing.sidecar_rejects FOR UPDATE USING (unique_id <> 'theirs');
+SET ROLE regress_sidecar_operator;
+SELECT sidecar_retry_rejects();
+\echo :LAST_ERROR_SQLSTATE
+RESET ROLE;
+SELECT unique_id, attempts FROM parked;
+SELECT count(*) FROM marketing.company_sidecar WHERE company_unique_id IN ('mine', 'theirs');
+CREATE POLICY cleared ON marketing.sidecar_rejects FOR DELETE USING (true);
+SET ROLE regress_sidecar_operator;
+SELECT unique_id, outcome FROM sidecar_retry_rejects();
+-- nor may he park what a policy refuses
+SELECT sidecar_upsert_companies('{"company_unique_id": "nobody2"}');
+\echo :LAST_ERROR_SQLSTATE
+RESET ROLE;
+SELECT unique_id, attempts FROM parked;
+ALTER TABLE marketing.sidecar_rejects DISABLE ROW LEVEL SECURITY;
+DROP POLICY seen ON marketing.sidecar_rejects;
+DROP POLICY changed ON marketing.sidecar_rejects;
+DROP POLICY cleared ON marketing.sidecar_rejects;
+SELECT unique_id, outcome FROM sidecar_retry_rejects();
+DROP OWNED BY regress_sidecar_operator;
+DROP ROLE regress_sidecar_operator;
+TRUNCATE marketing.sidecar_rejects;
+
 -- least recently tried first, so that the broken ones do not starve the rest; of
 -- one key the older one is stored first
 SELECT count(*) FROM sidecar_upsert_companies((SELECT jsonb_agg(jsonb_build_object('company_unique_id', 'c1', 'ein_number', i, 'broken', i)) FROM generate_series(1, 10) i));
@@ -254,7 +469,7 @@ DROP TABLE t;
 
 -- without the extension the rows stay, and are found again
 DROP VIEW parked;
-TRUNCATE marketing.company_sidecar;
+TRUNCATE marketing.company_sidecar, marketing.people_sidecar;
 ALTER TABLE marketing.company_sidecar DROP CONSTRAINT company_sidecar_company_unique_id_fkey, ALTER company_unique_id TYPE varchar(50) COLLATE "default";
 DROP EXTENSION sidecar CASCADE;
 SELECT tgname FROM pg_trigger WHERE tgrelid = 'marketing.sidecar_rejects'::regclass;

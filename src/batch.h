@@ -21,6 +21,7 @@
 /* What a parked record was sent with: fields of its options */
 #define SIDECAR_OPTION_UNKNOWN_KEYS "unknown_keys"
 #define SIDECAR_OPTION_TEXT "text"
+#define SIDECAR_OPTION_TIME_ZONE "time_zone"
 
 /* What has failed: by that, too, it is told whether an error lies in a record */
 typedef enum Attempt
@@ -37,12 +38,16 @@ typedef struct Record
 	int64		position;		/* in the input */
 	const SidecarEntity *entity;
 	JsonbValue	json;
+	pg_tz	   *session_zone;	/* whose abbreviations its fields may have;
+								 * NULL: this session's */
 	int64		line;			/* of the text that it came in; 0: none */
 	char	   *key;			/* NULL: none that is text or a number */
 	SidecarRule rule;
+	char	   *wrong_rule;		/* a word that names none; NULL: it has one */
 	SidecarUnknownKeys unknown_keys;
 	TimestampTz time;			/* what last_enriched_at is, unless given */
 	pg_uuid_t	reject_id;		/* of a record that was parked */
+	char	   *wrong_entity;	/* the same of its entity, which is NULL then */
 	bool		from_text;		/* its fields are text, also where it is JSON */
 	bool		may_fill;		/* what has been overtaken may fill a gap */
 	SidecarOutcome outcome;
@@ -74,7 +79,8 @@ typedef struct Converter
 								 * NULL */
 	const char *reading;		/* the column whose field is being read, or
 								 * NULL */
-	pg_tz	   *session_zone;	/* whose abbreviations fields may have */
+	pg_tz	   *session_zone;	/* whose abbreviations fields may have, unless
+								 * the record tells */
 } Converter;
 
 /* What stores records, chunk by chunk */
@@ -123,6 +129,9 @@ extern bool sidecar_try(void (*work) (void *arg), void *arg, Attempt attempt);
 extern ErrorData *sidecar_roll_back(MemoryContext context, ResourceOwner owner, Attempt attempt);
 extern void sidecar_reject(MemoryContext context, Record *record, ErrorData *edata, const char *field);
 extern int64 sidecar_take_numbers(int64 n);
+extern void sidecar_refuse(Record *record, char *error);
+extern const char *sidecar_rule_word(const Record *record);
+extern int64 sidecar_turn_to_park(const Record *record);
 extern void sidecar_park(Record *records, int nrecords, int64 before);
 extern Datum sidecar_make_array(Datum *values, bool *nulls, int n, Oid type);
 

@@ -216,7 +216,8 @@ read_fields(Converter *converter, Record *record)
 			continue;
 		}
 		converter->reading = columns->columns[c]->name;
-		read = sidecar_read_field(columns->columns[c], value, record->from_text, converter->session_zone);
+		read = sidecar_read_field(columns->columns[c], value, record->from_text,
+								  record->session_zone ? record->session_zone : converter->session_zone);
 		converter->reading = NULL;
 		same &= read == value || value->type == jbvNull;
 		/* a value not given: the column keeps its own, or takes its default */

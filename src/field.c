@@ -300,19 +300,18 @@ read_zone(char *text, const JsonbValue *value, pg_tz *session_zone)
 static const JsonbValue *
 read_score(const JsonbValue *value)
 {
-	char	   *text;
+	char	   *string;
 	size_t		length;
 
 	if (value->type != jbvString)
 		return value;
-	text = trimmed(value);
+	string = trimmed(value);
 
-	length = strlen(text);
-	if (text[length - 1] != '%')
+	length = strlen(string);
+	if (string[length - 1] != '%')
 		return value;
-	text[		length - 1] = '\0';
-
-	return string_value(text);
+	string[length - 1] = '\0';
+	return string_value(string);
 }
 
 /*
@@ -355,15 +354,14 @@ is_empty(const JsonbValue *value)
 static char *
 trimmed(const JsonbValue *value)
 {
-	char	   *text = pnstrdup(value->val.string.val, value->val.string.len);
-	size_t		length = strlen(text);
+	char	   *string = pnstrdup(value->val.string.val, value->val.string.len);
+	size_t		length = strlen(string);
 
-	while (length > 0 && scanner_isspace(text[length - 1]))
-		text[	  --length] = '\0';
-
-	while (scanner_isspace(*text))
-		text	  ++;
-	return text;
+	while (length > 0 && scanner_isspace(string[length - 1]))
+		string[--length] = '\0';
+	while (scanner_isspace(*string))
+		string++;
+	return string;
 }
 
 static bool

@@ -74,9 +74,11 @@ enum
 {
 	KEPT_KEY,
 	KEPT_POSITION,
+	KEPT_TURN,					/* to be parked, of those that are the same */
 	KEPT_LINE,
-	KEPT_RULE,
-	KEPT_RECORD,
+	KEPT_RULE,					/* its word */
+	KEPT_RECORD,				/* jsonb, which is compared as the bytes that
+								 * it is */
 	KEPT_SQLSTATE,				/* of one that was rejected, as is the next */
 	KEPT_ERROR,
 	KEPT_COLUMNS
@@ -94,6 +96,8 @@ typedef struct Inbox
 	Batch	   *batch;
 	bool		copying;		/* it is a COPY */
 	bool		strict;			/* the first bad record is an error */
+	pg_tz	   *session_zone;	/* NULL: it is the table's, as goes without
+								 * saying */
 	JsonbValue *columns;		/* their names, as keys of an object */
 	bool	   *absent;			/* which of them the sidecar lacks */
 	AttrNumber	rule;			/* the column for it, or InvalidAttrNumber */
@@ -103,8 +107,8 @@ typedef struct Inbox
 	TupleTableSlot *got;		/* one that was, as the sort gives it */
 	Tuplesortstate *records;	/* by key, those of one key by position */
 	int64		nrecords;
-	Tuplesortstate *rejects;	/* by key, those of one key by content; NULL:
-								 * there is none yet */
+	Tuplesortstate *rejects;	/* in the order in which they are parked;
+								 * NULL: there is none yet */
 	int64		nrejects;
 	int64		before;			/* what sidecar_take_numbers() said */
 } Inbox;
@@ -126,14 +130,14 @@ static void begin_modify(ModifyTableState *mtstate, ResultRelInfo *target, List 
 static void begin_insert(ModifyTableState *mtstate, ResultRelInfo *target);
 static const SidecarEntity *inbox_entity(Relation rel);
 static void learn_columns(Inbox *inbox, Relation rel);
+static bool is_same_zone(pg_tz *zone, pg_tz *other);
 static bool asks_for(const ModifyTable *plan, Relation rel, const char *column);
 static TupleTableSlot *insert_row(EState *estate, ResultRelInfo *target, TupleTableSlot *slot,
 								  TupleTableSlot *plan_slot);
 static void require_same_role(const Inbox *inbox);
 static void read_row(const Inbox *inbox, TupleTableSlot *slot, Record *record);
 static void refuse_column(const Inbox *inbox, const char *name);
-static void read_rule(Record *record, const char *name);
-static void refuse(Record *record, char *error);
+static void read_rule(Record *record, char *name);
 static int64 copy_line(void);
 static bool is_convertible(Inbox *inbox, Record *record);
 static void store_now(Inbox *inbox, Record *record);
@@ -293,6 +297,8 @@ begin_insert(ModifyTableState *mtstate, ResultRelInfo *target)
 	inbox->batch->store.keep = plan != NULL && plan->onConflictAction == ONCONFLICT_NOTHING;
 	inbox->copying = plan == NULL;
 	inbox->strict = inbox_rejects == REJECTS_ERROR;
+	if (!is_same_zone(inbox->batch->store.table->binding->zone, session_timezone))
+		inbox->session_zone = session_timezone;
 	learn_columns(inbox, rel);
 	inbox->row_by_row = inbox->outcome != InvalidAttrNumber && plan != NULL &&
 		asks_for(plan, target->ri_RootResultRelInfo ? target->ri_RootResultRelInfo->ri_RelationDesc : rel,
@@ -300,9 +306,10 @@ begin_insert(ModifyTableState *mtstate, ResultRelInfo *target)
 
 	TupleDescInitEntry(desc, KEPT_KEY + 1, NULL, TEXTOID, -1, 0);
 	TupleDescInitEntry(desc, KEPT_POSITION + 1, NULL, INT8OID, -1, 0);
+	TupleDescInitEntry(desc, KEPT_TURN + 1, NULL, INT8OID, -1, 0);
 	TupleDescInitEntry(desc, KEPT_LINE + 1, NULL, INT8OID, -1, 0);
-	TupleDescInitEntry(desc, KEPT_RULE + 1, NULL, INT4OID, -1, 0);
-	TupleDescInitEntry(desc, KEPT_RECORD + 1, NULL, JSONBOID, -1, 0);
+	TupleDescInitEntry(desc, KEPT_RULE + 1, NULL, TEXTOID, -1, 0);
+	TupleDescInitEntry(desc, KEPT_RECORD + 1, NULL, BYTEAOID, -1, 0);
 	TupleDescInitEntry(desc, KEPT_SQLSTATE + 1, NULL, INT4OID, -1, 0);
 	TupleDescInitEntry(desc, KEPT_ERROR + 1, NULL, TEXTOID, -1, 0);
 	inbox->kept = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
@@ -377,6 +384,21 @@ learn_columns(Inbox *inbox, Relation rel)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
 				 errmsg("foreign table \"%s\" has no column \"%s\"", inbox->name, inbox->entity->key)));
+}
+
+/*
+ * True of zones, the first of which may be NULL, that are one whatever they are
+ * called: UTC and Etc/UTC.
+ */
+static bool
+is_same_zone(pg_tz *zone, pg_tz *other)
+{
+	long		offset;
+	long		other_offset;
+
+	return zone == other ||
+		(zone != NULL && pg_get_timezone_offset(zone, &offset) &&
+		 pg_get_timezone_offset(other, &other_offset) && offset == other_offset);
 }
 
 /*
@@ -464,6 +486,7 @@ read_row(const Inbox *inbox, TupleTableSlot *slot, Record *record)
 	slot_getallattrs(slot);
 	record->entity = inbox->entity;
 	record->from_text = true;
+	record->session_zone = inbox->session_zone;
 	record->time = GetCurrentTransactionStartTimestamp();
 	record->rule = sidecar_choose(&sidecar_on_conflict, NULL);
 	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
@@ -481,16 +504,14 @@ read_row(const Inbox *inbox, TupleTableSlot *slot, Record *record)
 		if (attnum == inbox->rule)
 		{
 			read_rule(record, value.val.string.val);
-			/* what names no rule is parked with the rest, to be mended */
-			if (record->outcome != SIDECAR_REJECTED)
-				continue;
+			continue;
 		}
 		else if (attnum == inbox->outcome)
 		{
 			/* that is ours to give: a column of that name can have no value */
 			if (sidecar_is_blank(value.val.string.val, value.val.string.len))
 				continue;
-			refuse(record, psprintf("column \"" INBOX_COL_OUTCOME "\" of an inbox cannot be given"));
+			sidecar_refuse(record, psprintf("column \"" INBOX_COL_OUTCOME "\" of an inbox cannot be given"));
 		}
 		if (inbox->absent[i])
 		{
@@ -524,10 +545,11 @@ refuse_column(const Inbox *inbox, const char *name)
 }
 
 /*
- * Reads the row's rule; a record whose rule is none is rejected.
+ * Reads the row's rule; a record whose rule is none is rejected, and parked with
+ * that word, to be mended.
  */
 static void
-read_rule(Record *record, const char *name)
+read_rule(Record *record, char *name)
 {
 	int			rule = sidecar_find_word(&sidecar_on_conflict, name);
 
@@ -538,18 +560,8 @@ read_rule(Record *record, const char *name)
 		record->rule = rule;
 		return;
 	}
-	refuse(record, psprintf("unknown on_conflict \"%s\"", name));
-}
-
-/*
- * Rejects the record for what an inbox alone has (22023).
- */
-static void
-refuse(Record *record, char *error)
-{
-	record->outcome = SIDECAR_REJECTED;
-	record->sqlstate = ERRCODE_INVALID_PARAMETER_VALUE;
-	record->error = error;
+	record->wrong_rule = name;
+	sidecar_refuse(record, psprintf("unknown on_conflict \"%s\"", name));
 }
 
 /*
@@ -616,21 +628,28 @@ put_outcome(const Inbox *inbox, TupleTableSlot *slot, SidecarOutcome outcome)
 
 /*
  * A sort of kept records by key: to be stored, those of one key by position; or
- * to be parked, by content.  So batches lock, too, and park.
+ * to be parked.  So batches lock, too, and park: see compare_rejected().
  */
 static Tuplesortstate *
 begin_sort(const Inbox *inbox, bool to_park)
 {
-	AttrNumber	keys[] = {KEPT_KEY + 1, to_park ? KEPT_RECORD + 1 : KEPT_POSITION + 1};
-	Oid			operators[] = {TextLessOperator, Int8LessOperator};
+	AttrNumber	to_store_keys[] = {KEPT_KEY + 1, KEPT_POSITION + 1};
+	AttrNumber	to_park_keys[] = {KEPT_KEY + 1, KEPT_RULE + 1, KEPT_RECORD + 1, KEPT_TURN + 1};
+	AttrNumber *keys = to_park ? to_park_keys : to_store_keys;
+	int			nkeys = to_park ? lengthof(to_park_keys) : lengthof(to_store_keys);
+	Oid			operators[lengthof(to_park_keys)];
+	Oid			collations[lengthof(to_park_keys)];
+	bool		nulls_first[lengthof(to_park_keys)] = {false};
 
-	/* byte by byte */
-	Oid			collations[] = {C_COLLATION_OID, InvalidOid};
-	bool		nulls_first[] = {false, false};
+	for (int k = 0; k < nkeys; k++)
+	{
+		Form_pg_attribute att = TupleDescAttr(inbox->got->tts_tupleDescriptor, keys[k] - 1);
 
-	if (to_park)
-		operators[1] = lookup_type_cache(JSONBOID, TYPECACHE_LT_OPR)->lt_opr;
-	return tuplesort_begin_heap(inbox->got->tts_tupleDescriptor, lengthof(keys), keys,
+		operators[k] = lookup_type_cache(att->atttypid, TYPECACHE_LT_OPR)->lt_opr;
+		/* byte by byte */
+		collations[k] = att->atttypid == TEXTOID ? C_COLLATION_OID : InvalidOid;
+	}
+	return tuplesort_begin_heap(inbox->got->tts_tupleDescriptor, nkeys, keys,
 								operators, collations, nulls_first,
 								work_mem, NULL, TUPLESORT_NONE);
 }
@@ -649,8 +668,9 @@ put_record(const Inbox *inbox, Tuplesortstate *sort, const Record *record)
 	nulls[KEPT_KEY] = record->key == NULL;
 	values[KEPT_KEY] = record->key == NULL ? (Datum) 0 : CStringGetTextDatum(record->key);
 	values[KEPT_POSITION] = Int64GetDatum(record->position);
+	values[KEPT_TURN] = Int64GetDatum(sidecar_turn_to_park(record));
 	values[KEPT_LINE] = Int64GetDatum(record->line);
-	values[KEPT_RULE] = Int32GetDatum(record->rule);
+	values[KEPT_RULE] = CStringGetTextDatum(sidecar_rule_word(record));
 	values[KEPT_RECORD] = JsonbPGetDatum(JsonbValueToJsonb(&json));
 	values[KEPT_SQLSTATE] = Int32GetDatum(record->sqlstate);
 	nulls[KEPT_ERROR] = record->error == NULL;
@@ -673,6 +693,8 @@ get_record(const Inbox *inbox, Tuplesortstate *sort, Record *record, Size *bytes
 {
 	TupleTableSlot *slot = inbox->got;
 	Jsonb	   *json;
+	char	   *rule;
+	int			number;
 
 	if (!tuplesort_gettupleslot(sort, true, false, slot, NULL))
 		return false;
@@ -680,12 +702,18 @@ get_record(const Inbox *inbox, Tuplesortstate *sort, Record *record, Size *bytes
 	memset(record, 0, sizeof(Record));
 	record->entity = inbox->entity;
 	record->from_text = true;
+	record->session_zone = inbox->session_zone;
 	record->time = GetCurrentTransactionStartTimestamp();
 	if (!slot->tts_isnull[KEPT_KEY])
 		record->key = TextDatumGetCString(slot->tts_values[KEPT_KEY]);
 	record->position = DatumGetInt64(slot->tts_values[KEPT_POSITION]);
 	record->line = DatumGetInt64(slot->tts_values[KEPT_LINE]);
-	record->rule = DatumGetInt32(slot->tts_values[KEPT_RULE]);
+	rule = TextDatumGetCString(slot->tts_values[KEPT_RULE]);
+	number = sidecar_find_word(&sidecar_on_conflict, rule);
+	if (number < 0)
+		record->wrong_rule = rule;
+	else
+		record->rule = number;
 	/* the slot is the next one's soon */
 	json = DatumGetJsonbPCopy(slot->tts_values[KEPT_RECORD]);
 	JsonbToJsonbValue(json, &record->json);
@@ -726,13 +754,17 @@ end_insert(EState *estate, ResultRelInfo *target)
 	CurrentResourceOwner = owner;
 	MemoryContextSwitchTo(old);
 	if (inbox->nrejects > 0)
+	{
+		/* which may ask the catalog: not in the midst of a message */
+		const char *rejects = sidecar_relation_sql(sidecar_lookup(&sidecar_entities[SIDECAR_PARKED])->sidecar);
+
 		ereport(NOTICE,
 				(errmsg_plural("%lld of %lld rows for \"%s\" was rejected",
 							   "%lld of %lld rows for \"%s\" were rejected",
 							   (unsigned long) inbox->nrejects,
 							   (long long) inbox->nrejects, (long long) inbox->nrecords, inbox->name),
-				 errhint("What is wrong is told in %s.",
-						 sidecar_relation_sql(sidecar_lookup(&sidecar_entities[SIDECAR_PARKED])->sidecar))));
+				 errhint("What is wrong is told in %s.", rejects)));
+	}
 	MemoryContextDelete(inbox->context);
 }
 

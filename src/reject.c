@@ -7,9 +7,11 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/table.h"
 #include "access/xact.h"
-#include "catalog/pg_collation.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -19,7 +21,6 @@
 #include "utils/memutils.h"
 #include "utils/numeric.h"
 #include "utils/rel.h"
-#include "utils/varlena.h"
 
 #include "batch.h"
 
@@ -53,13 +54,19 @@ typedef struct Parked
 } Parked;
 
 static bool is_about_record(int sqlstate, Attempt attempt);
+static void clip_error(Record *record);
 static int	compare_rejected(const void *a, const void *b);
+static int	compare_json(const JsonbValue *left, const JsonbValue *right);
+static int	compare_bytes(const char *left, Size left_length, const char *right, Size right_length);
 static int	collect(Record **records, int nrecords, int64 before, Parked *parked);
-static void clip(JsonbValue *text);
-static void put_text(Parked *parked, ParkedColumn column, int n, const char *text);
+static void clip(JsonbValue *json);
+static void put_text(Parked *parked, ParkedColumn column, int n, const char *string);
 static void put_options(Parked *parked, int n, const Record *record);
 static void put_origin(Parked *parked, int n, const Record *record);
+static void put_string(JsonbParseState **state, const char *name, const char *string);
 static void put_pair(JsonbParseState **state, const char *name, JsonbValue *value);
+static void require_no_other_key(Relation rejects);
+static bool cannot_lose(Relation rejects, Relation index);
 static void insert_rejects(Parked *parked, int n);
 
 /*
@@ -210,10 +217,30 @@ sidecar_reject(MemoryContext context, Record *record, ErrorData *edata, const ch
 	/* message and detail in one line, as a column of a result shows them */
 	record->error = psprintf("%s%s%s%s%s", field ? field : "", field ? ": " : "", edata->message,
 							 edata->detail ? ": " : "", edata->detail ? edata->detail : "");
-	/* it quotes the value, which may be as large as memory */
-	record->error[pg_mbcliplen(record->error, (int) strlen(record->error), MAX_ERROR_LENGTH)] = '\0';
+	clip_error(record);
 	MemoryContextSwitchTo(old);
 	FreeErrorData(edata);
+}
+
+/*
+ * Rejects the record for a word beside it that is none (22023).
+ */
+void
+sidecar_refuse(Record *record, char *error)
+{
+	record->outcome = SIDECAR_REJECTED;
+	record->sqlstate = ERRCODE_INVALID_PARAMETER_VALUE;
+	record->error = error;
+	clip_error(record);
+}
+
+/*
+ * Cuts off an error that quotes a value, which may be as large as memory.
+ */
+static void
+clip_error(Record *record)
+{
+	record->error[pg_mbcliplen(record->error, (int) strlen(record->error), MAX_ERROR_LENGTH)] = '\0';
 }
 
 /*
@@ -237,8 +264,9 @@ sidecar_take_numbers(int64 n)
 
 /*
  * Parks the records that were rejected; one that is parked already stays as it
- * is.  "before" is what sidecar_take_numbers() says.  Errors: those of
- * sidecar_open_rejects().
+ * is, and where it is.  "before" is what sidecar_take_numbers() says.  Errors:
+ * those of sidecar_open_rejects(), another key of the table (55000), and 40001 if
+ * the transaction does not see what another one has parked meanwhile.
  */
 void
 sidecar_park(Record *records, int nrecords, int64 before)
@@ -282,30 +310,87 @@ sidecar_park(Record *records, int nrecords, int64 before)
 }
 
 /*
- * By key, then by content, whatever the order in which they came.
+ * The word for the record's rule: what it was sent with, be it one or not.
+ */
+const char *
+sidecar_rule_word(const Record *record)
+{
+	return record->wrong_rule ? record->wrong_rule : sidecar_on_conflict.words[record->rule];
+}
+
+/*
+ * By this the same records of a call are ordered, of which the first is parked:
+ * that whose place among the others is where it counts.  Under "fill" what comes
+ * first stands, else what comes last.
+ */
+int64
+sidecar_turn_to_park(const Record *record)
+{
+	return record->rule == SIDECAR_FILL ? record->position : -record->position;
+}
+
+/*
+ * By key, then by all that makes records of one entity the same, whatever the
+ * order in which they came.  An inbox sorts them so, too.
  */
 static int
 compare_rejected(const void *a, const void *b)
 {
 	const Record *left = *(Record *const *) a;
 	const Record *right = *(Record *const *) b;
-	bool		are_json = left->json.type == jbvBinary && right->json.type == jbvBinary;
+	int64		left_turn = sidecar_turn_to_park(left);
+	int64		right_turn = sidecar_turn_to_park(right);
 	int			order;
 
 	if (left->key == NULL || right->key == NULL)
 		order = (left->key == NULL) - (right->key == NULL);
 	else
 		order = strcmp(left->key, right->key);
-	if (order == 0 && are_json)
-		order = compareJsonbContainers(left->json.val.binary.data, right->json.val.binary.data);
-	else if (order == 0 && left->json.type == jbvString && right->json.type == jbvString)
-		order = varstr_cmp(left->json.val.string.val, left->json.val.string.len,
-						   right->json.val.string.val, right->json.val.string.len, C_COLLATION_OID);
-	else if (order == 0)
-		order = (left->json.type > right->json.type) - (left->json.type < right->json.type);
 	if (order == 0)
-		order = (int) left->rule - (int) right->rule;
+		order = strcmp(sidecar_rule_word(left), sidecar_rule_word(right));
+	if (order == 0)
+		order = compare_json(&left->json, &right->json);
+	/* the options are those of the call */
+	if (order == 0)
+		order = (left_turn > right_turn) - (left_turn < right_turn);
 	return order;
+}
+
+/*
+ * By what they are stored as: by value 1 and 1.0 are equal, and yet two records.
+ */
+static int
+compare_json(const JsonbValue *left, const JsonbValue *right)
+{
+	if (left->type != right->type)
+		return left->type < right->type ? -1 : 1;
+	switch (left->type)
+	{
+		case jbvString:
+			return compare_bytes(left->val.string.val, left->val.string.len,
+								 right->val.string.val, right->val.string.len);
+		case jbvNumeric:
+			return compare_bytes((char *) left->val.numeric, VARSIZE_ANY(left->val.numeric),
+								 (char *) right->val.numeric, VARSIZE_ANY(right->val.numeric));
+		case jbvBool:
+			return (int) left->val.boolean - (int) right->val.boolean;
+		case jbvBinary:
+			return compare_bytes((char *) left->val.binary.data, left->val.binary.len,
+								 (char *) right->val.binary.data, right->val.binary.len);
+		default:
+			return 0;			/* null */
+	}
+}
+
+/*
+ * As bytea is compared.
+ */
+static int
+compare_bytes(const char *left, Size left_length, const char *right, Size right_length)
+{
+	int			order = memcmp(left, right, Min(left_length, right_length));
+
+	return order != 0 ? order : (left_length > right_length) - (left_length < right_length);
 }
 
 /*
@@ -333,7 +418,7 @@ collect(Record **records, int nrecords, int64 before, Parked *parked)
 		clip(&json);
 		parked->values[PARKED_RECORD][n] = JsonbPGetDatum(JsonbValueToJsonb(&json));
 		bytes += VARSIZE(DatumGetPointer(parked->values[PARKED_RECORD][n]));
-		put_text(parked, PARKED_ON_CONFLICT, n, sidecar_on_conflict.words[record->rule]);
+		put_text(parked, PARKED_ON_CONFLICT, n, sidecar_rule_word(record));
 		put_options(parked, n, record);
 		put_origin(parked, n, record);
 		put_text(parked, PARKED_ERROR, n, record->error);
@@ -346,19 +431,18 @@ collect(Record **records, int nrecords, int64 before, Parked *parked)
  * Cuts off what is no JSON and too large to be parked as a string of it.
  */
 static void
-clip(JsonbValue *text)
+clip(JsonbValue *json)
 {
-	if (text->type == jbvString && text->val.string.len > MAX_PARKED_BYTES)
-		text	  ->val.string.len = pg_mbcliplen(text->val.string.val, text->val.string.len, MAX_PARKED_BYTES);
+	if (json->type == jbvString && json->val.string.len > MAX_PARKED_BYTES)
+		json->val.string.len = pg_mbcliplen(json->val.string.val, json->val.string.len, MAX_PARKED_BYTES);
 }
 
 static void
-put_text(Parked *parked, ParkedColumn column, int n, const char *text)
+put_text(Parked *parked, ParkedColumn column, int n, const char *string)
 {
-	parked->nulls[column][n] = text == NULL;
-
-	if (text !=NULL)
-		parked->values[column][n] = CStringGetTextDatum(text);
+	parked->nulls[column][n] = string == NULL;
+	if (string != NULL)
+		parked->values[column][n] = CStringGetTextDatum(string);
 }
 
 /*
@@ -376,17 +460,14 @@ put_options(Parked *parked, int n, const Record *record)
 		return;
 	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	if (record->unknown_keys != SIDECAR_UNKNOWN_REJECT)
-	{
-		value.type = jbvString;
-		value.val.string.val = unconstify(char *, sidecar_unknown_keys.words[record->unknown_keys]);
-		value.val.string.len = (int) strlen(value.val.string.val);
-		put_pair(&state, SIDECAR_OPTION_UNKNOWN_KEYS, &value);
-	}
+		put_string(&state, SIDECAR_OPTION_UNKNOWN_KEYS, sidecar_unknown_keys.words[record->unknown_keys]);
 	if (record->from_text)
 	{
 		value.type = jbvBool;
 		value.val.boolean = true;
 		put_pair(&state, SIDECAR_OPTION_TEXT, &value);
+		if (record->session_zone != NULL)
+			put_string(&state, SIDECAR_OPTION_TIME_ZONE, pg_get_timezone_name(record->session_zone));
 	}
 	parked->values[PARKED_OPTIONS][n] = JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
 }
@@ -411,6 +492,17 @@ put_origin(Parked *parked, int n, const Record *record)
 }
 
 static void
+put_string(JsonbParseState **state, const char *name, const char *string)
+{
+	JsonbValue	value;
+
+	value.type = jbvString;
+	value.val.string.val = unconstify(char *, string);
+	value.val.string.len = (int) strlen(string);
+	put_pair(state, name, &value);
+}
+
+static void
 put_pair(JsonbParseState **state, const char *name, JsonbValue *value)
 {
 	JsonbValue	key;
@@ -431,12 +523,20 @@ insert_rejects(Parked *parked, int n)
 	char	   *sql;
 	int			ret;
 
-	/*
+	require_no_other_key(rejects);
+
+	/*----------
 	 * Arrays, and no arbiter, because a writer may INSERT here and nothing
 	 * else: what is there already is told by the unique index on the hash.
+	 *
+	 * INSERT INTO marketing.sidecar_rejects (record_no, entity, ...)
+	 * SELECT * FROM ROWS FROM (
+	 *     pg_catalog.unnest($1), pg_catalog.unnest($2), ...) u
+	 * ON CONFLICT DO NOTHING
+	 *----------
 	 */
-	sql = psprintf("INSERT INTO %s (record_no, entity, unique_id, record, on_conflict, options, origin, "
-				   "error, sqlstate) "
+	sql = psprintf("INSERT INTO %s (record_no, entity, unique_id, record, on_conflict, "
+				   "options, origin, error, sqlstate) "
 				   "SELECT * FROM ROWS FROM ("
 				   "pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), "
 				   "pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6), "
@@ -459,6 +559,71 @@ insert_rejects(Parked *parked, int n)
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");
 	table_close(rejects, NoLock);
+}
+
+/*
+ * Raises 55000 if the table, or a partition of it, has another key than ours,
+ * which would keep out records that are not the same.
+ */
+static void
+require_no_other_key(Relation rejects)
+{
+	List	   *relids = rejects->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ?
+	find_all_inheritors(RelationGetRelid(rejects), AccessShareLock, NULL) :
+	list_make1_oid(RelationGetRelid(rejects));
+	ListCell   *lc;
+
+	foreach(lc, relids)
+	{
+		Relation	rel = table_open(lfirst_oid(lc), AccessShareLock);
+		List	   *indexes = RelationGetIndexList(rel);
+		ListCell   *lc2;
+
+		foreach(lc2, indexes)
+		{
+			Relation	index = index_open(lfirst_oid(lc2), AccessShareLock);
+
+			if (!cannot_lose(rel, index))
+				ereport(ERROR,
+						(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						 errmsg("records cannot be parked in %s",
+								sidecar_relation_sql(RelationGetRelid(rel))),
+						 errdetail("Index \"%s\" would keep some of them out.",
+								   RelationGetRelationName(index)),
+						 errhint("Only a unique key that has \"reject_id\" or the generated \"hash\" in it can serve there.")));
+			index_close(index, AccessShareLock);
+		}
+		list_free(indexes);
+		table_close(rel, AccessShareLock);
+	}
+	list_free(relids);
+}
+
+/*
+ * True of an index that keeps nothing out of the table of parked records but
+ * what is there already.
+ */
+static bool
+cannot_lose(Relation rejects, Relation index)
+{
+	if (index->rd_index->indisexclusion)
+		return false;
+	if (!index->rd_index->indisunique)
+		return true;
+	for (int i = 0; i < index->rd_index->indnkeyatts; i++)
+	{
+		AttrNumber	attnum = index->rd_index->indkey.values[i];
+		Form_pg_attribute att;
+
+		/* an expression */
+		if (attnum <= 0)
+			continue;
+		att = TupleDescAttr(RelationGetDescr(rejects), attnum - 1);
+		if (strcmp(NameStr(att->attname), "reject_id") == 0 ||
+			(strcmp(NameStr(att->attname), "hash") == 0 && att->attgenerated != '\0'))
+			return true;
+	}
+	return false;
 }
 
 /*

@@ -186,22 +186,26 @@ sub storm
 {
 	my ($clients) = @_;
 	$node->safe_psql('postgres', q(TRUNCATE marketing.company_sidecar, marketing.sidecar_rejects;
-		DROP TABLE IF EXISTS sent; CREATE TABLE sent (records bigint, inserted bigint, updated bigint, unchanged bigint, skipped bigint, rejected bigint)));
+		DROP TABLE IF EXISTS sent; CREATE TABLE sent (batch uuid, record jsonb, on_conflict text, outcome text)));
 	my $script = $node->basedir . '/storm.sql';
 	unlink $script;
 	append_to_file($script, q(
-		INSERT INTO sent SELECT 60, count(*) FILTER (WHERE outcome = 'inserted'), count(*) FILTER (WHERE outcome = 'updated'),
-			count(*) FILTER (WHERE outcome = 'unchanged'), count(*) FILTER (WHERE outcome = 'skipped'), count(*) FILTER (WHERE outcome = 'rejected')
-		FROM sidecar_upsert_companies((SELECT jsonb_agg(jsonb_build_object('company_unique_id', 'd' || 1 + floor(random() * 205)::int,
-			'ein_number', floor(random() * 3)::text, 'last_enriched_at', '2026-01-0' || 1 + floor(random() * 3)::int)) FROM generate_series(1, 60)),
-			(ARRAY['overwrite', 'newest', 'most_confident', 'fill'])[1 + floor(random() * 4)::int]);));
+		INSERT INTO sent SELECT batch, records->(record::int - 1), rule, outcome
+		FROM (SELECT gen_random_uuid(), (ARRAY['overwrite', 'newest', 'most_confident', 'fill'])[1 + floor(random() * 4)::int],
+			jsonb_agg(jsonb_build_object('company_unique_id', 'd' || 1 + floor(random() * 205)::int,
+				'ein_number', floor(random() * 3)::text, 'last_enriched_at', '2026-01-0' || 1 + floor(random() * 3)::int)) FROM generate_series(1, 60)) b (batch, rule, records),
+			sidecar_upsert_companies(records, rule);));
 	my $offset = -s $node->logfile;
 	$node->command_ok([ 'pgbench', '-n', '-c', $clients, '-j', '2', '-t', 600 / $clients, "--random-seed=$seed", '-f', $script, '-h', $node->host, '-p', $node->port, 'postgres' ],
 		"$clients sessions send overlapping batches");
 	unlike(slurp_file($node->logfile, $offset), qr/deadlock|ERROR/, 'no deadlock');
-	is($node->safe_psql('postgres', q(SELECT count(*), sum(records) = sum(inserted + updated + unchanged + skipped + rejected),
-			(SELECT count(*) = count(DISTINCT (record, on_conflict)) AND count(*) BETWEEN 1 AND sum(rejected) FROM marketing.sidecar_rejects), sum(inserted) = (SELECT count(*) FROM marketing.company_sidecar) FROM sent)),
-		'600|t|t|t', 'sent = inserted + updated + unchanged + skipped + rejected');
+	is($node->safe_psql('postgres', q(SELECT count(DISTINCT batch), count(*), bool_and(outcome ~ '^(inserted|updated|unchanged|skipped|rejected)$'),
+			count(*) FILTER (WHERE outcome = 'inserted') = (SELECT count(*) FROM marketing.company_sidecar), bool_or(outcome = 'rejected') FROM sent)),
+		'600|36000|t|t|t', 'every record has an outcome');
+	is($node->safe_psql('postgres', q(WITH rejected AS (SELECT DISTINCT record, on_conflict FROM sent WHERE outcome = 'rejected'),
+			parked AS (SELECT record, on_conflict FROM marketing.sidecar_rejects)
+			SELECT (SELECT count(*) FROM rejected) = (SELECT count(*) FROM parked), count(*) FROM (TABLE rejected EXCEPT TABLE parked) x)),
+		't|0', 'each that was rejected is parked once');
 	return;
 }
 storm(2);

@@ -35,14 +35,14 @@ $node->safe_psql('postgres', qq(
 	INSERT INTO marketing.company_master SELECT 'ledger' || i, 'Company ' || i FROM generate_series(1, 20) i;
 	CREATE SCHEMA storm;
 	-- what the sessions were told, in the transaction that did it
-	CREATE TABLE storm.told (id text, kind text, txid xid8 DEFAULT pg_current_xact_id(), key text, outcome text, error text);
+	CREATE TABLE storm.told (id text, kind text, txid xid8 DEFAULT pg_current_xact_id(), key text, outcome text, error text, record jsonb, on_conflict text);
 	-- and what happened
-	CREATE TABLE storm.happened (txid xid8, relation text, operation text, late boolean);
+	CREATE TABLE storm.happened (txid xid8, relation text, operation text, late boolean, record jsonb, on_conflict text);
 	CREATE FUNCTION storm.watch() RETURNS trigger LANGUAGE plpgsql AS \$\$
 	BEGIN
 		INSERT INTO storm.happened VALUES (pg_current_xact_id(), TG_TABLE_NAME, TG_OP,
 			TG_TABLE_NAME = 'company_sidecar' AND TG_OP = 'UPDATE' AND
-			(to_jsonb(NEW)->>'updated_at')::timestamp < transaction_timestamp()::timestamp);
+			(to_jsonb(NEW)->>'updated_at')::timestamp < transaction_timestamp()::timestamp, to_jsonb(NEW)->'record', to_jsonb(NEW)->>'on_conflict');
 		RETURN NULL;
 	END \$\$;
 	CREATE TRIGGER watch AFTER INSERT OR UPDATE OR DELETE ON marketing.company_sidecar FOR EACH ROW EXECUTE FUNCTION storm.watch();
@@ -114,8 +114,8 @@ my %operations = (
 	batch => sub {
 		my ($id) = @_;
 		my $n = 1 + int(rand(40));
-		return sprintf("INSERT INTO storm.told SELECT '%s-%d', 'batch', pg_current_xact_id(), unique_id, outcome, error
-			FROM sidecar_upsert_companies('[%s]', '%s');", $id, $n, join(',', map { record() } 1 .. $n), rule());
+		return sprintf("INSERT INTO storm.told SELECT '%s-%d', 'batch', pg_current_xact_id(), unique_id, outcome, error, records->(record::int - 1), rule
+			FROM (SELECT jsonb '[%s]', '%s') b (records, rule), sidecar_upsert_companies(records, rule);", $id, $n, join(',', map { record() } 1 .. $n), rule());
 	},
 	copy => sub {
 		my ($id) = @_;
@@ -293,6 +293,10 @@ sub check_invariants
 			(COALESCE(h.inserted, 0), COALESCE(h.updated, 0), COALESCE(h.retried, 0))
 		OR t.rejected < COALESCE(h.rejected, 0) LIMIT 3"), # the same again is parked already
 		'', "$when: what was told is what happened, record by record");
+	is(query("WITH told AS (SELECT DISTINCT record, on_conflict FROM storm.told WHERE kind = 'batch' AND outcome = 'rejected'),
+		parked AS (SELECT DISTINCT record, on_conflict FROM storm.happened WHERE relation = 'sidecar_rejects' AND operation = 'INSERT')
+		SELECT * FROM ((TABLE told EXCEPT TABLE parked) UNION ALL (TABLE parked EXCEPT TABLE told)) x LIMIT 3"),
+		'', "$when: what was rejected was parked, and nothing else");
 	is(query("SELECT count(*) FROM marketing.sidecar_rejects") + 0,
 		query("SELECT count(*) FILTER (WHERE operation = 'INSERT') - count(*) FILTER (WHERE operation = 'DELETE')
 			FROM storm.happened WHERE relation = 'sidecar_rejects'") + 0, "$when: every parked record is there");
