@@ -124,16 +124,20 @@ INSERT INTO marketing.people_sidecar (person_unique_id) VALUES ('p1'), ('p2'), (
 BEGIN;
 SELECT * FROM send('people', '{p1,p2,p3}', 'enrichment_source', '{clay,bad,apify}');
 ROLLBACK;
--- what the user's own statement has waiting is none of a batch's: it fails at COMMIT, as it would
+-- what the user's own statement has waiting, and fulfilled, is in nobody's way
 BEGIN;
-INSERT INTO marketing.people_sidecar (person_unique_id, enrichment_source) VALUES ('p4', 'bad');
+INSERT INTO marketing.people_sidecar (person_unique_id, enrichment_source) VALUES ('p4', 'clay');
 SELECT outcome FROM sidecar_upsert_people('[{"person_unique_id": "p5"}, {"person_unique_id": "p6", "enrichment_source": "bad"}]');
-SAVEPOINT one;
-SET CONSTRAINTS ALL IMMEDIATE;
-\echo :LAST_ERROR_SQLSTATE
-ROLLBACK TO one;
-DELETE FROM marketing.people_sidecar WHERE person_unique_id = 'p4';
 COMMIT;
+-- what it still lacks is none of a batch's: nothing can be checked early then, but masters are looked for
+BEGIN;
+INSERT INTO marketing.people_sidecar (person_unique_id, enrichment_source) VALUES ('p3', 'bad') ON CONFLICT (person_unique_id) DO UPDATE SET enrichment_source = 'bad';
+SELECT outcome, left(error, 14) AS error FROM sidecar_upsert_people('[{"person_unique_id": "p5", "clay_insight_summary": "new"}, {"person_unique_id": "nobody"}]');
+SELECT sidecar_upsert_person('p6');
+UPDATE marketing.people_sidecar SET enrichment_source = 'clay' WHERE person_unique_id = 'p3';
+COMMIT;
+DELETE FROM marketing.sidecar_rejects WHERE unique_id = 'nobody';
+DELETE FROM marketing.people_sidecar WHERE person_unique_id IN ('p3', 'p6');
 -- a copy in and a retry, each a transaction of its own
 COPY sidecar_people_inbox (person_unique_id, enrichment_source) FROM stdin;
 p7	clay
@@ -142,7 +146,7 @@ p9	apify
 \.
 SELECT unique_id, outcome FROM sidecar_retry_rejects() ORDER BY 1;
 TABLE parked;
-SELECT person_unique_id, enrichment_source FROM marketing.people_sidecar WHERE person_unique_id > 'p4' ORDER BY 1;
+SELECT person_unique_id, enrichment_source FROM marketing.people_sidecar WHERE person_unique_id > 'p3' ORDER BY 1;
 DROP TRIGGER refuse ON marketing.people_sidecar;
 DROP FUNCTION refuse, send;
 DROP VIEW parked;

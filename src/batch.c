@@ -27,29 +27,37 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/numeric.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
+#include "utils/varlena.h"
 
 #include "batch.h"
 
-/* A record whose stored row is to be updated, and whether there is one */
-typedef struct Update
+/* The columns that the statements always use */
+static const char *const needed[] = {SIDECAR_COL_TIME, SIDECAR_COL_SCORE, SIDECAR_COL_SOURCE};
+
+/* Records whose stored rows are to be updated, and those that have one */
+typedef struct Updates
 {
 	Batch	   *batch;
-	Record	   *record;
-	bool		is_there;
-} Update;
+	Record	  **records;
+	int			nrecords;
+	Record	  **found;
+	int			nfound;
+} Updates;
 
 static void upsert_many(FunctionCallInfo fcinfo, const char *label, Oid type);
 static Record *read_records(Jsonb *input, const Record *sent, int *nrecords);
 static void put_record(ReturnSetInfo *rsinfo, const Record *record);
 static void describe_columns(Batch *batch, const SidecarEntity *entity);
-static int	compare_records(const void *a, const void *b);
+static int	compare_records(const void *a, const void *b, void *batch);
 static void store_merged(Batch *batch, Record **records, int nrecords);
 static int	merge_key(const Batch *batch, Record **records, int nrecords, Record **wholes);
 static Record *merge(const Batch *batch, Record **members, int nmembers);
@@ -58,18 +66,19 @@ static void tell_members(const Record *whole);
 static bool can_merge(const Batch *batch, const Record *a, const Record *b);
 static void merge_row(SidecarRow *whole, const SidecarRow *row);
 static void store_converted(Batch *batch, Record **records, int nrecords);
-static int	first_round(Record **records, int nrecords, Record **round);
+static int	first_round(const Batch *batch, Record **records, int nrecords, Record **round);
 static int	next_round(Record **round, int nround);
 static bool same_statement(const Batch *batch, const Record *a, const Record *b);
 static void store_run(Batch *batch, Record **records, int nrecords);
 static bool look_up(Batch *batch, Record **records, int nrecords);
 static void reject_orphan(Batch *batch, Record *record);
-static void write_records(Batch *batch, Record **records, int nrecords);
+static void write_records(Batch *batch, Record **records, int nrecords, bool may_be_stored);
+static int	update_stored(Batch *batch, Record **records, int nrecords);
 static bool write_together(Batch *batch, Record **records, int nrecords);
 static bool try_to_write(Batch *batch, Record **records, int nrecords, SidecarRow **rows);
 static bool may_be_of_insert(const ErrorData *failure);
 static bool try_to_update(Batch *batch, Record *record);
-static void update_record(void *arg);
+static void update_rows(void *arg);
 static void refuse_record(Batch *batch, Record *record, ErrorData *failure);
 static void tell_rest(Batch *batch, Record **records, int nrecords, SidecarRow **rows);
 
@@ -254,7 +263,7 @@ sidecar_store_records(const SidecarEntity *entity, Record *records, int nrecords
 		order[i] = &records[i];
 	}
 	/* rows are locked in this order by every batch */
-	qsort(order, nrecords, sizeof(Record *), compare_records);
+	qsort_arg(order, nrecords, sizeof(Record *), compare_records, batch);
 	for (int i = 0; i < nrecords; i += SIDECAR_CHUNK)
 		sidecar_store_chunk(batch, order + i, Min(SIDECAR_CHUNK, nrecords - i));
 	sidecar_end_batch(batch);
@@ -280,15 +289,36 @@ sidecar_begin_batch(const SidecarEntity *entity, MemoryContext answers)
 	/* open to the end: what user code runs on the way cannot alter them */
 	store->table = sidecar_open(entity, RowExclusiveLock, true);
 	sidecar_require_master(store->table);
+	/* what is stored already would have an answer without a write */
+	PreventCommandIfReadOnly("INSERT");
+	store->collation = C_COLLATION_OID;
 	batch->attempt = check_enable_rls(RelationGetRelid(store->table->rel), InvalidOid, true) == RLS_ENABLED ?
 		WRITING_UNDER_POLICIES : WRITING;
 	describe_columns(batch, entity);
 	store->desc = sidecar_chunk_desc(&store->columns);
-	store->look_for_masters = sidecar_may_look_up(store->table);
+	/* not what a trigger makes another key of */
+	store->look_for_masters = sidecar_may_look_up(store->table) &&
+		(SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA || !sidecar_has_insert_triggers(store->table));
 	batch->can_check = sidecar_can_check_constraints(store->table);
 	sidecar_begin_conversion(&batch->converter, store->table, store);
 	batch->converter.context = answers;
 	return batch;
+}
+
+/*
+ * True if the tables are there, with what a batch needs.
+ */
+bool
+sidecar_can_store(const SidecarBinding *binding)
+{
+	if (binding->error != NULL || !OidIsValid(binding->master) || binding->zone == NULL)
+		return false;
+	for (int i = 0; i < lengthof(needed); i++)
+	{
+		if (get_attnum(binding->sidecar, needed[i]) == InvalidAttrNumber)
+			return false;
+	}
+	return true;
 }
 
 /*
@@ -303,6 +333,7 @@ sidecar_store_chunk(Batch *batch, Record **records, int nrecords)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	batch->store.spi_context = CurrentMemoryContext;
+	memset(batch->store.prepared, 0, sizeof(batch->store.prepared));
 	MemoryContextSwitchTo(batch->chunk);
 	nestlevel = sidecar_enter_zone(batch->store.table);
 	sidecar_convert_records(&batch->converter, records, nrecords);
@@ -338,15 +369,16 @@ describe_columns(Batch *batch, const SidecarEntity *entity)
 	SidecarTable *table = batch->store.table;
 	SidecarColumns *columns = &batch->store.columns;
 	TupleDesc	desc = RelationGetDescr(table->rel);
+	Form_pg_attribute key = sidecar_column(table, entity->key);
 
-	/* those that the statements always use must be there */
-	(void) sidecar_column(table, SIDECAR_COL_TIME);
-	(void) sidecar_column(table, SIDECAR_COL_SCORE);
-	(void) sidecar_column(table, SIDECAR_COL_SOURCE);
+	for (int i = 0; i < lengthof(needed); i++)
+		(void) sidecar_column(table, needed[i]);
 
 	columns->columns = palloc(sizeof(SidecarColumn *) * desc->natts);
 	/* where the statements expect it, wherever the table has it */
-	columns->columns[columns->n++] = sidecar_describe_column(sidecar_column(table, entity->key));
+	columns->columns[columns->n++] = sidecar_describe_column(key);
+	if (OidIsValid(key->attcollation) && !get_collation_isdeterministic(key->attcollation))
+		batch->store.collation = key->attcollation;
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
@@ -363,10 +395,10 @@ describe_columns(Batch *batch, const SidecarEntity *entity)
 }
 
 /*
- * Key order, byte by byte; the same key in input order.
+ * Key order; the same key in input order.
  */
 static int
-compare_records(const void *a, const void *b)
+compare_records(const void *a, const void *b, void *batch)
 {
 	const Record *left = *(Record *const *) a;
 	const Record *right = *(Record *const *) b;
@@ -376,10 +408,21 @@ compare_records(const void *a, const void *b)
 		/* what has no key is rejected whenever its turn comes */
 		order = (left->key != NULL) - (right->key != NULL);
 	else
-		order = strcmp(left->key, right->key);
+		order = sidecar_compare_keys(batch, left, right);
 	if (order == 0)
 		order = left->position < right->position ? -1 : 1;
 	return order;
+}
+
+/*
+ * Compares the keys of two records: byte by byte, or as the column does where
+ * that takes others for equal.
+ */
+int
+sidecar_compare_keys(const Batch *batch, const Record *a, const Record *b)
+{
+	return batch->store.collation == C_COLLATION_OID ? strcmp(a->key, b->key) :
+		varstr_cmp(a->key, (int) strlen(a->key), b->key, (int) strlen(b->key), batch->store.collation);
 }
 
 /*
@@ -429,7 +472,7 @@ store_merged(Batch *batch, Record **records, int nrecords)
 		/* what could not be converted has no key, perhaps */
 		for (n = 1; i + n < nrecords && records[i]->key != NULL && records[i + n]->key != NULL; n++)
 		{
-			if (strcmp(records[i]->key, records[i + n]->key) != 0)
+			if (sidecar_compare_keys(batch, records[i], records[i + n]) != 0)
 				break;
 		}
 		nwholes += merge_key(batch, records + i, n, wholes + nwholes);
@@ -562,7 +605,7 @@ static void
 store_converted(Batch *batch, Record **records, int nrecords)
 {
 	Record	  **round = palloc(sizeof(Record *) * nrecords);
-	int			nround = first_round(records, nrecords, round);
+	int			nround = first_round(batch, records, nrecords, round);
 
 	while (nround > 0)
 	{
@@ -585,7 +628,7 @@ store_converted(Batch *batch, Record **records, int nrecords)
  * could not be converted is none.
  */
 static int
-first_round(Record **records, int nrecords, Record **round)
+first_round(const Batch *batch, Record **records, int nrecords, Record **round)
 {
 	Record	   *last = NULL;
 	int			nround = 0;
@@ -595,7 +638,7 @@ first_round(Record **records, int nrecords, Record **round)
 		/* it could not be converted */
 		if (records[i]->outcome != SIDECAR_PENDING)
 			continue;
-		if (last != NULL && strcmp(last->key, records[i]->key) == 0)
+		if (last != NULL && sidecar_compare_keys(batch, last, records[i]) == 0)
 			/* its turn comes when the one before it is stored */
 			last->next = records[i];
 		else
@@ -666,7 +709,7 @@ store_run(Batch *batch, Record **records, int nrecords)
 			left[nleft++] = records[i];
 	}
 	if (nleft > 0)
-		write_records(batch, left, nleft);
+		write_records(batch, left, nleft, true);
 }
 
 /*
@@ -723,12 +766,13 @@ reject_orphan(Batch *batch, Record *record)
 }
 
 /*
- * Writes the records: all by one statement, or else each half.
+ * Writes the records: all by one statement, or else each half.  may_be_stored:
+ * it was not found out yet which are.
  */
 static void
-write_records(Batch *batch, Record **records, int nrecords)
+write_records(Batch *batch, Record **records, int nrecords, bool may_be_stored)
 {
-	int			half = nrecords / 2;
+	int			half;
 
 	check_stack_depth();
 	CHECK_FOR_INTERRUPTS();
@@ -742,12 +786,70 @@ write_records(Batch *batch, Record **records, int nrecords)
 		return;
 	}
 
+	/* one by one that would be a failed statement for each stored row */
+	if (may_be_stored && batch->insert_refused)
+	{
+		nrecords = update_stored(batch, records, nrecords);
+		may_be_stored = false;
+	}
+
 	/*
 	 * a thousand records and one bad one: ten failed statements, not a
 	 * thousand
 	 */
-	write_records(batch, records, half);
-	write_records(batch, records + half, nrecords - half);
+	half = (nrecords + 1) / 2;
+	if (half > 0)
+		write_records(batch, records, half, may_be_stored);
+	if (half < nrecords)
+		write_records(batch, records + half, nrecords - half, may_be_stored);
+}
+
+/*
+ * Lets the records whose rows are stored change them; moves the others to the
+ * beginning, in their order, and returns how many that are: all if it failed.
+ */
+static int
+update_stored(Batch *batch, Record **records, int nrecords)
+{
+	Updates		updates = {batch, records, nrecords, palloc(sizeof(Record *) * nrecords), 0};
+	SidecarRow **rows = palloc(sizeof(SidecarRow *) * nrecords);
+	int			nleft = 0;
+	int			u = 0;
+
+	if (!sidecar_try(update_rows, &updates, batch->attempt))
+	{
+		for (int i = 0; i < nrecords; i++)
+			records[i]->row.outcome = SIDECAR_PENDING;
+		return nrecords;
+	}
+	for (int i = 0; i < updates.nfound; i++)
+		rows[i] = &updates.found[i]->row;
+	if (updates.nfound > 0)
+		tell_rest(batch, updates.found, updates.nfound, rows);
+	for (int i = 0; i < nrecords; i++)
+	{
+		if (u < updates.nfound && updates.found[u] == records[i])
+			u++;
+		else
+			records[nleft++] = records[i];
+	}
+	return nleft;
+}
+
+static void
+update_rows(void *arg)
+{
+	Updates    *updates = arg;
+	Batch	   *batch = updates->batch;
+
+	for (int i = 0; i < updates->nrecords; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (sidecar_update_row(&batch->store, updates->records[i]->rule, &updates->records[i]->row))
+			updates->found[updates->nfound++] = updates->records[i];
+	}
+	if (batch->can_check)
+		sidecar_check_constraints(batch->store.table);
 }
 
 /*
@@ -787,6 +889,7 @@ try_to_write(Batch *batch, Record **records, int nrecords, SidecarRow **rows)
 	ErrorData  *volatile failure = NULL;
 	volatile bool written = false;
 
+	batch->insert_refused = false;
 	attempt = AllocSetContextCreate(context, "sidecar attempt", ALLOCSET_DEFAULT_SIZES);
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(attempt);
@@ -806,6 +909,7 @@ try_to_write(Batch *batch, Record **records, int nrecords, SidecarRow **rows)
 	PG_CATCH();
 	{
 		failure = sidecar_roll_back(attempt, owner, batch->attempt);
+		batch->insert_refused = may_be_of_insert(failure);
 		/* SPI's list of relations outlives the sub-transaction */
 		(void) SPI_unregister_relation(SIDECAR_CHUNK_NAME);
 	}
@@ -815,7 +919,7 @@ try_to_write(Batch *batch, Record **records, int nrecords, SidecarRow **rows)
 	if (failure != NULL && nrecords == 1)
 	{
 		MemoryContextSwitchTo(attempt);
-		if (!may_be_of_insert(failure) || !try_to_update(batch, records[0]))
+		if (!batch->insert_refused || !try_to_update(batch, records[0]))
 			refuse_record(batch, records[0], failure);
 		written = true;
 	}
@@ -843,20 +947,10 @@ may_be_of_insert(const ErrorData *failure)
 static bool
 try_to_update(Batch *batch, Record *record)
 {
-	Update		update = {batch, record, false};
+	Record	   *found;
+	Updates		updates = {batch, &record, 1, &found, 0};
 
-	return sidecar_try(update_record, &update, batch->attempt) && update.is_there;
-}
-
-static void
-update_record(void *arg)
-{
-	Update	   *update = arg;
-	Batch	   *batch = update->batch;
-
-	update->is_there = sidecar_update_row(&batch->store, update->record->rule, &update->record->row);
-	if (batch->can_check)
-		sidecar_check_constraints(batch->store.table);
+	return sidecar_try(update_rows, &updates, batch->attempt) && updates.nfound == 1;
 }
 
 /*

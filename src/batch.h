@@ -95,13 +95,16 @@ typedef struct Batch
 	MemoryContext chunk;		/* of what is made of a chunk */
 	bool		write_first;	/* looking up found nothing, of late */
 	bool		can_check;		/* deferred constraints, early */
+	bool		insert_refused; /* as a new row, perhaps: the last failure */
 } Batch;
 
 /* in batch.c */
 extern void sidecar_store_records(const SidecarEntity *entity, Record *records, int nrecords);
 extern Batch *sidecar_begin_batch(const SidecarEntity *entity, MemoryContext answers);
+extern bool sidecar_can_store(const SidecarBinding *binding);
 extern void sidecar_store_chunk(Batch *batch, Record **records, int nrecords);
 extern void sidecar_end_batch(Batch *batch);
+extern int	sidecar_compare_keys(const Batch *batch, const Record *a, const Record *b);
 extern char *sidecar_record_key(JsonbValue *json, const char *key);
 
 /* in convert.c */

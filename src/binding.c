@@ -934,7 +934,7 @@ bind_sidecar(SidecarBinding *binding, Relation rel, Oid function)
 	{
 		Trigger    *trigger = &rel->trigdesc->triggers[i];
 		bool		enabled = trigger->tgenabled == TRIGGER_FIRES_ON_ORIGIN ||
-			trigger->tgenabled == TRIGGER_FIRES_ALWAYS;
+		trigger->tgenabled == TRIGGER_FIRES_ALWAYS;
 
 		/* whatever the trigger is called: it may have been renamed */
 		if (trigger->tgfoid != function)

@@ -646,8 +646,8 @@ begin_sort(const Inbox *inbox, bool to_park)
 		Form_pg_attribute att = TupleDescAttr(inbox->got->tts_tupleDescriptor, keys[k] - 1);
 
 		operators[k] = lookup_type_cache(att->atttypid, TYPECACHE_LT_OPR)->lt_opr;
-		/* byte by byte */
-		collations[k] = att->atttypid == TEXTOID ? C_COLLATION_OID : InvalidOid;
+		/* as batches do; content byte by byte */
+		collations[k] = att->atttypid != TEXTOID ? InvalidOid : to_park ? C_COLLATION_OID : inbox->batch->store.collation;
 	}
 	return tuplesort_begin_heap(inbox->got->tts_tupleDescriptor, nkeys, keys,
 								operators, collations, nulls_first,

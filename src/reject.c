@@ -55,6 +55,7 @@ typedef struct Parked
 
 static bool is_about_record(int sqlstate, Attempt attempt);
 static void clip_error(Record *record);
+static bool is_about_objects(int sqlstate, Attempt attempt);
 static int	compare_rejected(const void *a, const void *b);
 static int	compare_json(const JsonbValue *left, const JsonbValue *right);
 static int	compare_bytes(const char *left, Size left_length, const char *right, Size right_length);
@@ -192,14 +193,35 @@ is_about_record(int sqlstate, Attempt attempt)
 														 * more */
 			return attempt == READING_VALUES && sqlstate == ERRCODE_INTERNAL_ERROR;
 		case MAKE_SQLSTATE('3', 'F', '0', '0', '0'):	/* no such schema */
+			return attempt == READING_VALUES;
 		case MAKE_SQLSTATE('4', '2', '0', '0', '0'):	/* privileges, missing
 														 * objects */
-			if (sqlstate == ERRCODE_INSUFFICIENT_PRIVILEGE)
-				return attempt == WRITING_UNDER_POLICIES;
-			/* some types' input says of a bad value that it has no syntax */
-			return attempt == READING_VALUES;
+			return !is_about_objects(sqlstate, attempt);
 		default:
 			return true;
+	}
+}
+
+/*
+ * True of errors of class 42 that lie in what objects there are, or in who may
+ * use them.  Others a trigger may have for what one record has made it do.
+ */
+static bool
+is_about_objects(int sqlstate, Attempt attempt)
+{
+	switch (sqlstate)
+	{
+		case ERRCODE_INSUFFICIENT_PRIVILEGE:
+			return attempt != WRITING_UNDER_POLICIES;
+		case ERRCODE_UNDEFINED_TABLE:
+		case ERRCODE_UNDEFINED_COLUMN:
+		case ERRCODE_UNDEFINED_FUNCTION:
+		case ERRCODE_UNDEFINED_OBJECT:
+		case ERRCODE_INVALID_COLUMN_REFERENCE:	/* the key has no index */
+			/* some types' input says so of a bad value */
+			return attempt != READING_VALUES;
+		default:
+			return false;
 	}
 }
 

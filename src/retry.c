@@ -436,10 +436,8 @@ unusable_entities(void)
 
 	for (int e = 0; e < SIDECAR_ENTITIES; e++)
 	{
-		const SidecarBinding *binding = sidecar_lookup(&sidecar_entities[e]);
-
 		/* one entity's trouble is not the other's */
-		if (binding->error != NULL || !OidIsValid(binding->master) || binding->zone == NULL)
+		if (!sidecar_can_store(sidecar_lookup(&sidecar_entities[e])))
 			labels[n++] = CStringGetTextDatum(sidecar_entities[e].label);
 	}
 	return sidecar_make_array(labels, NULL, n, TEXTOID);

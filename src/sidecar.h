@@ -249,15 +249,24 @@ typedef struct SidecarRequest
 #define SIDECAR_CHUNK 1000
 #define SIDECAR_CHUNK_NAME "sidecar_chunk"
 
+/* A plan of the caller's connection to SPI; sql is NULL if there is none */
+typedef struct SidecarPrepared
+{
+	char	   *sql;
+	SPIPlanPtr	plan;
+} SidecarPrepared;
+
 /* Who stores chunks of rows */
 typedef struct SidecarStore
 {
 	SidecarTable *table;
 	SidecarColumns columns;
 	TupleDesc	desc;			/* of a chunk: columns, position, time given */
+	Oid			collation;		/* of keys: C, unless some are equal to others */
 	bool		look_for_masters;	/* this role may read them */
 	bool		keep;			/* what is stored stays, whatever the rule */
 	MemoryContext spi_context;	/* of the caller's connection to SPI */
+	SidecarPrepared prepared[2];	/* to lock and to update single rows */
 } SidecarStore;
 
 /* An estimate of what nothing is known of */
@@ -332,13 +341,14 @@ extern char *sidecar_deparse_look_up(const SidecarTable *table, const SidecarReq
 
 /* in store.c */
 extern bool sidecar_must_look_up(const SidecarTable *table);
+extern bool sidecar_has_insert_triggers(const SidecarTable *table);
 extern bool sidecar_may_look_up(const SidecarTable *table);
 extern char *sidecar_no_master(const SidecarTable *table, const char *key);
 extern SidecarOutcome sidecar_store_row(const SidecarTable *table, const SidecarColumns *columns,
 										SidecarRule rule, SidecarRow *row);
 extern TupleDesc sidecar_chunk_desc(const SidecarColumns *columns);
 extern bool sidecar_write_rows(const SidecarStore *store, SidecarRule rule, SidecarRow **rows, int nrows);
-extern bool sidecar_update_row(const SidecarStore *store, SidecarRule rule, SidecarRow *row);
+extern bool sidecar_update_row(SidecarStore *store, SidecarRule rule, SidecarRow *row);
 extern Bitmapset *sidecar_look_up_rows(const SidecarStore *store, SidecarRule rule,
 									   SidecarRow **rows, int nrows, bool written);
 

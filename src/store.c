@@ -60,7 +60,6 @@ static int	nplans = 0;
 static bool may_write(const SidecarTable *table);
 static void require_own_master(const SidecarTable *table, const SidecarColumns *columns,
 							   const SidecarRow *row);
-static bool has_insert_triggers(const SidecarTable *table);
 static bool has_demands(const SidecarTable *table, const SidecarColumns *columns, const SidecarRow *row);
 static bool is_there(const SidecarTable *table, const SidecarColumns *columns, const SidecarRow *row);
 static SidecarOutcome write_row(const SidecarTable *table, const SidecarColumns *columns,
@@ -74,8 +73,8 @@ static void retire_plan(KeptPlan *plan);
 static void free_plan(KeptPlan *plan);
 static bool write_chunk(const SidecarStore *store, SidecarStatement statement, SidecarRule rule,
 						SidecarRow **rows, int nrows);
-static uint64 execute_once(const SidecarStore *store, const SidecarRequest *request, int expected,
-						   const SidecarRow *row);
+static uint64 execute_again(SidecarStore *store, const SidecarRequest *request, int expected,
+							const SidecarRow *row);
 static void require_own_table(const SidecarTable *table, HeapTuple tuple, TupleDesc desc);
 static bool match_written(const SidecarTable *table, SidecarRow **rows, int nrows);
 static Tuplestorestate *make_chunk(const SidecarStore *store, SidecarRow **rows, int nrows);
@@ -201,8 +200,8 @@ may_write(const SidecarTable *table)
  * True of a table with triggers that see a row before it is inserted, and may
  * change it.
  */
-static bool
-has_insert_triggers(const SidecarTable *table)
+bool
+sidecar_has_insert_triggers(const SidecarTable *table)
 {
 	return table->rel->trigdesc != NULL && table->rel->trigdesc->trig_insert_before_row;
 }
@@ -227,7 +226,7 @@ write_row(const SidecarTable *table, const SidecarColumns *columns, SidecarRule 
 		statements[n++] = SIDECAR_UPDATE;
 	else if (!sidecar_returns_xmax(table))
 		statements[n++] = SIDECAR_IF_NEW;
-	else if (rule == SIDECAR_OVERWRITE && !has_insert_triggers(table))
+	else if (rule == SIDECAR_OVERWRITE && !sidecar_has_insert_triggers(table))
 		statements[n++] = SIDECAR_IF_OTHER_TIME;
 	if (!is_update)
 		statements[n++] = SIDECAR_BY_RULE;
@@ -506,14 +505,14 @@ sidecar_write_rows(const SidecarStore *store, SidecarRule rule, SidecarRow **row
  * tells in the row what became of it; false: there is none.
  */
 bool
-sidecar_update_row(const SidecarStore *store, SidecarRule rule, SidecarRow *row)
+sidecar_update_row(SidecarStore *store, SidecarRule rule, SidecarRow *row)
 {
 	const SidecarRequest lock = {SIDECAR_LOCK, rule, &store->columns, NULL, NULL};
 	const SidecarRequest update = {SIDECAR_UPDATE, rule, &store->columns, row->given, row->cleared};
 
-	if (execute_once(store, &lock, SPI_OK_SELECT, row) == 0)
+	if (execute_again(store, &lock, SPI_OK_SELECT, row) == 0)
 		return false;
-	if (!store->keep && execute_once(store, &update, SPI_OK_UPDATE_RETURNING, row) == 1)
+	if (!store->keep && execute_again(store, &update, SPI_OK_UPDATE_RETURNING, row) == 1)
 	{
 		require_own_table(store->table, SPI_tuptable->vals[0], SPI_tuptable->tupdesc);
 		row->outcome = SIDECAR_UPDATED;
@@ -523,27 +522,37 @@ sidecar_update_row(const SidecarStore *store, SidecarRule rule, SidecarRow *row)
 
 /*
  * Executes a statement on a row whose columns are those of the table, which may
- * be others tomorrow: a plan of it is not kept.
+ * be others tomorrow: a plan is kept as long as the chunk's rows need the same.
  */
 static uint64
-execute_once(const SidecarStore *store, const SidecarRequest *request, int expected, const SidecarRow *row)
+execute_again(SidecarStore *store, const SidecarRequest *request, int expected, const SidecarRow *row)
 {
 	MemoryContext caller = CurrentMemoryContext;
+	SidecarPrepared *prepared = &store->prepared[request->statement == SIDECAR_UPDATE];
+	const char *sql = sidecar_deparse_row(store->table, request);
 	int			n = store->columns.n;
-	Oid		   *types = palloc(sizeof(Oid) * n);
 	char	   *nulls = palloc(n);
 	int			ret;
 
-	for (int i = 0; i < n; i++)
+	if (prepared->sql == NULL || strcmp(prepared->sql, sql) != 0)
 	{
-		types[i] = store->columns.columns[i]->given_type;
-		nulls[i] = row->nulls[i] ? 'n' : ' ';
+		Oid		   *types = palloc(sizeof(Oid) * n);
+
+		for (int i = 0; i < n; i++)
+			types[i] = store->columns.columns[i]->given_type;
+		prepared->sql = NULL;
+		prepared->plan = SPI_prepare(sql, n, types);
+		if (prepared->plan == NULL)
+			elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+		prepared->sql = MemoryContextStrdup(store->spi_context, sql);
 	}
-	ret = SPI_execute_with_args(sidecar_deparse_row(store->table, request), n, types, row->values, nulls, false, 0);
+	for (int i = 0; i < n; i++)
+		nulls[i] = row->nulls[i] ? 'n' : ' ';
+	ret = SPI_execute_plan(prepared->plan, row->values, nulls, false, 0);
 	/* as in run_chunk() */
 	MemoryContextSwitchTo(caller);
 	if (ret != expected)
-		elog(ERROR, "SPI_execute_with_args failed: %s", SPI_result_code_string(ret));
+		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(ret));
 	return SPI_processed;
 }
 
