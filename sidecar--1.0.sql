@@ -513,6 +513,14 @@ LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 3;
 COMMENT ON FUNCTION @extschema@.sidecar_entity_bindings() IS
 'the entities: the names that sidecar_install() uses, the tables that are their sidecar and master now, the zone of their timestamp columns, and why they cannot be used; the last row is the table of parked records';
 
+CREATE FUNCTION @extschema@.sidecar_accepted_type(type oid)
+RETURNS oid
+LANGUAGE C STABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'sidecar_accepted_type';
+
+COMMENT ON FUNCTION @extschema@.sidecar_accepted_type(oid) IS
+'the type in which values of a column of that type are given: a column may have any type of which that is the same; NULL if there is no such type';
+
 -- The trigger functions.  Whoever re-runs a migration replaces ours by CREATE
 -- OR REPLACE: the triggers stay, and call another function.  Ours is known by
 -- language, symbol and library; the library is that of a function which must be
@@ -624,11 +632,10 @@ LEFT JOIN LATERAL (
                                     format_type(a.atttypid, a.atttypmod), d.type) END,
                    ', ' ORDER BY d.n)
                    -- other columns that are missing are added
-                   -- of parked records any text will do
-                   FILTER (WHERE CASE WHEN f.entity IS NULL THEN
-                               regexp_replace(format_type(a.atttypid, a.atttypmod),
-                                              '^character varying(\(\d+\))?$', 'text')
-                               ELSE format_type(a.atttypid, a.atttypmod) END <> d.type
+                   FILTER (WHERE @extschema@.sidecar_accepted_type(a.atttypid) <>
+                               @extschema@.sidecar_accepted_type(d.type::regtype)
+                           -- these are read in every session's zone
+                           OR d.type = 'timestamp with time zone' AND format_type(a.atttypid, -1) <> d.type
                            OR a.attname IS NULL AND d.column_name = f.key_column) END AS reason
     FROM @extschema@.sidecar_column_definitions() d
     LEFT JOIN pg_attribute a
@@ -793,11 +800,13 @@ SELECT 0, 0, NULL, 'schema', 'marketing',
 FROM (SELECT 'marketing' AS name) ours
 LEFT JOIN pg_namespace n ON n.nspname = ours.name
 LEFT JOIN LATERAL (
-    SELECT @extschema@.sidecar_distrust(n.nspowner, NULL) AS reason) distrust ON n.oid IS NOT NULL;
+    SELECT @extschema@.sidecar_distrust(n.nspowner, NULL) AS reason) distrust ON n.oid IS NOT NULL
+-- all may have gone elsewhere
+WHERE n.oid IS NOT NULL OR EXISTS (SELECT FROM @extschema@.sidecar_found_tables() f WHERE f.relation IS NULL);
 END;
 
 COMMENT ON FUNCTION @extschema@.sidecar_objects_schema() IS
-'the schema of our tables: its part of sidecar_objects()';
+'the schema that our tables are made in: its part of sidecar_objects()';
 
 CREATE FUNCTION @extschema@.sidecar_objects_tables()
 RETURNS SETOF @extschema@.sidecar_object

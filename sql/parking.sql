@@ -352,6 +352,59 @@ BEGIN; SELECT * FROM one_of_two('DROP TABLE marketing.people_master CASCADE'); R
 BEGIN; SELECT * FROM one_of_two('DROP TABLE marketing.people_sidecar'); ROLLBACK;
 BEGIN; SELECT * FROM one_of_two('ALTER TABLE marketing.people_sidecar DROP CONSTRAINT fk_people_sidecar_person'); ROLLBACK;
 BEGIN; SELECT * FROM one_of_two('DROP TRIGGER people_sidecar_updated_at ON marketing.people_sidecar'); ROLLBACK;
-DROP FUNCTION one_of_two, ways;
+BEGIN; SELECT * FROM one_of_two('ALTER TABLE marketing.people_sidecar DROP COLUMN confidence_score') WHERE said ~ ' ' OR n > 6; ROLLBACK;
+BEGIN; SELECT * FROM one_of_two($$CREATE OR REPLACE TRIGGER people_sidecar_updated_at BEFORE UPDATE ON marketing.people_sidecar FOR EACH ROW EXECUTE FUNCTION update_people_sidecar_updated_at('Mars/X')$$); ROLLBACK;
+DROP FUNCTION one_of_two;
+
+-- alike: of keys that are equal to the column the last that came is stored last
+TRUNCATE marketing.sidecar_rejects;
+BEGIN;
+CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+ALTER TABLE marketing.company_sidecar DROP CONSTRAINT fk_company_sidecar_company, ALTER company_unique_id TYPE varchar(50) COLLATE nocase;
+ALTER TABLE marketing.company_master ALTER company_unique_id TYPE text COLLATE nocase;
+SELECT object, outcome FROM sidecar_install() WHERE outcome <> 'present';
+SELECT record, unique_id, outcome FROM sidecar_upsert_companies('[{"company_unique_id": "c1", "ein_number": "first"}, {"company_unique_id": "C1", "ein_number": "second"}]');
+SELECT record, unique_id, outcome FROM sidecar_upsert_companies('[{"company_unique_id": "C3", "ein_number": "first"}, {"company_unique_id": "c3", "ein_number": "second", "on_conflict": 1}, {"company_unique_id": "c3", "ein_number": "third"}, {"company_unique_id": "C3", "ein_number": "last"}]');
+INSERT INTO sidecar_company_inbox (company_unique_id, ein_number) VALUES ('c2', 'first'), ('C2', 'second');
+SELECT unique_id, outcome FROM sidecar_upsert_companies('[{"company_unique_id": "x1", "ein_number": "first"}, {"company_unique_id": "X1", "ein_number": "second"}]');
+INSERT INTO marketing.company_master VALUES ('x1', 'Late');
+SELECT unique_id, outcome FROM sidecar_retry_rejects() WHERE unique_id ~* 'x1';
+SELECT company_unique_id, ein_number FROM marketing.company_sidecar WHERE ein_number IS NOT NULL ORDER BY 1;
+ROLLBACK;
+-- a trigger that makes the key of a master of what was sent: for who may look for masters, too
+BEGIN;
+CREATE FUNCTION tidy() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.company_unique_id := lower(btrim(NEW.company_unique_id)); RETURN NEW; END $$;
+CREATE TRIGGER tidy BEFORE INSERT ON marketing.company_sidecar FOR EACH ROW EXECUTE FUNCTION tidy();
+SELECT sidecar_upsert_company('C4');
+INSERT INTO sidecar_company_inbox (company_unique_id) VALUES ('C5') RETURNING outcome;
+SELECT unique_id, outcome FROM sidecar_upsert_companies('[{"company_unique_id": "C1"}, {"company_unique_id": " c2 "}, {"company_unique_id": "None"}]');
+ROLLBACK;
+
+-- raised: what a statement that a trigger makes of a record is wrong in
+BEGIN;
+CREATE FUNCTION dyn() RETURNS trigger LANGUAGE plpgsql AS $$ DECLARE x text; BEGIN EXECUTE 'SELECT 1 WHERE ' || NEW.ein_number INTO x; RETURN NEW; END $$;
+CREATE TRIGGER dyn BEFORE INSERT ON marketing.company_sidecar FOR EACH ROW EXECUTE FUNCTION dyn();
+SELECT unique_id, outcome, error FROM sidecar_upsert_companies('[{"company_unique_id": "c6", "ein_number": "true"}, {"company_unique_id": "c7", "ein_number": "bad ( text"}, {"company_unique_id": "c8", "ein_number": "7"}]');
+SAVEPOINT one;
+SELECT * FROM sidecar_upsert_companies('[{"company_unique_id": "c6"}, {"company_unique_id": "c7", "ein_number": "no_such_column"}]');
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK;
+
+-- a transaction that may not write has the same error by every way, whatever there is to write
+BEGIN READ ONLY;
+SAVEPOINT one;
+SELECT * FROM sidecar_upsert_companies('[]');
+ROLLBACK TO one;
+SELECT * FROM sidecar_upsert_companies('{"company_unique_id": "c3"}');
+ROLLBACK TO one;
+SELECT * FROM sidecar_import_people('');
+ROLLBACK TO one;
+INSERT INTO sidecar_company_inbox (company_unique_id) VALUES ('c3');
+ROLLBACK TO one;
+SELECT sidecar_upsert_company('c3');
+ROLLBACK TO one;
+SELECT * FROM sidecar_retry_rejects();
+ROLLBACK;
+DROP FUNCTION ways;
 DROP EXTENSION sidecar CASCADE;
 DROP SCHEMA marketing CASCADE;

@@ -142,6 +142,7 @@ static void relation_changed(Datum arg, Oid relid);
 static void catalog_changed(Datum arg, int cacheid, uint32 hashvalue);
 
 PG_FUNCTION_INFO_V1(sidecar_entity_bindings);
+PG_FUNCTION_INFO_V1(sidecar_accepted_type);
 
 /*
  * Registers the callbacks that invalidate the bindings.
@@ -412,6 +413,22 @@ sidecar_given_type(Oid type, int32 *typmod)
 	return type == VARCHAROID ? TEXTOID :
 		type == VARCHARARRAYOID ? TEXTARRAYOID :
 		type == TIMESTAMPOID ? TIMESTAMPTZOID : type;
+}
+
+/*
+ * sidecar_accepted_type(type oid) RETURNS oid
+ *
+ * The same, for the SQL part of the extension.  NULL if there is no such type.
+ */
+Datum
+sidecar_accepted_type(PG_FUNCTION_ARGS)
+{
+	Oid			type = PG_GETARG_OID(0);
+	int32		typmod = -1;
+
+	if (!SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(type)))
+		PG_RETURN_NULL();
+	PG_RETURN_OID(sidecar_given_type(type, &typmod));
 }
 
 /*

@@ -242,7 +242,7 @@ unlike(slurp_file($node->logfile), qr/was terminated by signal|PANIC|TRAP:|tempo
 $node->safe_psql('postgres', 'CREATE VIEW public.functions AS SELECT p.oid::regproc::text AS name FROM pg_proc p
 	JOIN pg_depend d ON d.objid = p.oid AND d.classid = \'pg_proc\'::regclass AND d.deptype = \'e\' JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = \'sidecar\'
 	WHERE prorettype <> ALL (\'{trigger,fdw_handler}\'::regtype[])');
-my %open = map { $_ => 1 } qw(sidecar_entity_bindings sidecar_create_masters sidecar_has_key sidecar_is_shard sidecar_lock_tables sidecar_make sidecar_drop_replaced sidecar_doubt_zone
+my %open = map { $_ => 1 } qw(sidecar_entity_bindings sidecar_create_masters sidecar_has_key sidecar_accepted_type sidecar_is_shard sidecar_lock_tables sidecar_make sidecar_drop_replaced sidecar_doubt_zone
 	sidecar_suspects sidecar_unbound_tables sidecar_trigger_functions sidecar_found_tables sidecar_found_masters sidecar_install sidecar_distrust),
 	grep { /^sidecar_objects|^sidecar_.*_definitions$/ } split /\n/, $node->safe_psql("postgres", "SELECT name FROM functions");
 foreach my $name (split /\n/, $node->safe_psql('postgres', 'SELECT name FROM functions ORDER BY 1'))
