@@ -404,7 +404,7 @@ begins_record(Cutter *cutter, const char *start, const char **seen)
 	{
 		const char *end = end_of_brackets(cutter, at);
 
-		*seen = at;
+		*seen = at + 1;
 		if (end == NULL)
 			return !is_flat;
 		*seen = at = skip(end, cutter->end, SEPARATORS);
@@ -433,7 +433,8 @@ is_laid_out_flat(const Cutter *cutter, const char *start)
 }
 
 /*
- * How far the line of the place is indented.
+ * How far the line of the place is indented, at most: a bracket or comma before
+ * its record counts.
  */
 static ptrdiff_t
 indent_of(const Cutter *cutter, const char *place)
@@ -445,7 +446,7 @@ indent_of(const Cutter *cutter, const char *place)
 		if (line-- == cutter->damaged)
 			return cutter->indent;
 	}
-	return skip(line, cutter->end, BLANKS) - line;
+	return skip(line, cutter->end, BLANKS ",[") - line;
 }
 
 /*
