@@ -95,7 +95,7 @@ AS 'MODULE_PATHNAME', 'sidecar_upsert_company'
 LANGUAGE C;
 
 COMMENT ON FUNCTION @extschema@.sidecar_upsert_company(text, text, text, text[], text[], jsonb, timestamptz, text, double precision, text, text[]) IS
-'stores what a source says of a company; NULL leaves a stored value, clear names columns that become NULL; on_conflict is overwrite, newest, most_confident or fill, NULL what sidecar.on_conflict says; answers inserted, updated, unchanged or skipped';
+'stores what a source says of a company; NULL, JSON null and a blank text leave a stored value, clear names columns that become NULL; on_conflict is overwrite, newest, most_confident or fill, NULL what sidecar.on_conflict says; answers inserted, updated, unchanged or skipped';
 
 CREATE FUNCTION @extschema@.sidecar_upsert_person(
     person_unique_id text,
@@ -113,7 +113,7 @@ AS 'MODULE_PATHNAME', 'sidecar_upsert_person'
 LANGUAGE C;
 
 COMMENT ON FUNCTION @extschema@.sidecar_upsert_person(text, text, text[], jsonb, jsonb, timestamptz, text, double precision, text, text[]) IS
-'stores what a source says of a person; NULL leaves a stored value, clear names columns that become NULL; on_conflict is overwrite, newest, most_confident or fill, NULL what sidecar.on_conflict says; answers inserted, updated, unchanged or skipped';
+'stores what a source says of a person; NULL, JSON null and a blank text leave a stored value, clear names columns that become NULL; on_conflict is overwrite, newest, most_confident or fill, NULL what sidecar.on_conflict says; answers inserted, updated, unchanged or skipped';
 
 
 -- ---------------------------------------------------------------------------

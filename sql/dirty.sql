@@ -29,7 +29,8 @@ CREATE VIEW wiped AS SELECT string_agg(n.key, ', ' ORDER BY n.key) AS wiped FROM
     WHERE p.person_unique_id = 'p1' AND n.key = o.key AND n.value <> o.value;
 
 -- each spelling of nothing, in all columns at once, by a batch, by text and by an inbox
-CREATE TABLE nothing AS SELECT * FROM unnest(ARRAY['', ' ', '   ', E'\t', E'\r\n', E' \n\t ', '[]', '{}', '[ ]', '{ }', E' [\n] ', E'\t{}\r\n']) WITH ORDINALITY AS t (spelling, n);
+CREATE TABLE nothing AS SELECT * FROM unnest(ARRAY['', ' ', '   ', E'\t', E'\r\n', E' \n\t ', '[]', '{}', '[ ]', '{ }', E' [\n] ', E'\t{}\r\n',
+    U&'\00A0', U&'\200B\FEFF', U&' \3000\2003 ', U&'\1680\2028\2029\202F\205F\2060', U&'[\00A0]', U&'\FEFF{}\00A0']) WITH ORDINALITY AS t (spelling, n);
 CREATE FUNCTION all_of(value jsonb, key text DEFAULT 'p1') RETURNS jsonb LANGUAGE sql STABLE AS $$
 SELECT jsonb_object_agg(key, CASE key WHEN 'person_unique_id' THEN to_jsonb($2) WHEN 'last_enriched_at' THEN '"2026-01-01"' ELSE $1 END) FROM good, jsonb_object_keys(record) key $$;
 SELECT outcome, error, count(*) FROM sidecar_upsert_people((SELECT jsonb_agg(all_of(to_jsonb(spelling)) ORDER BY n) FROM nothing) || jsonb_build_array(all_of('null'), all_of('[]'), all_of('{}'))) GROUP BY 1, 2;
@@ -66,6 +67,8 @@ SELECT sidecar_upsert_person(E' \t ');
 \echo :LAST_ERROR_SQLSTATE
 SELECT sidecar_upsert_company(' ', 'x');
 \echo :LAST_ERROR_SQLSTATE
+SELECT sidecar_upsert_company(U&'\00A0', 'x');
+\echo :LAST_ERROR_SQLSTATE
 DELETE FROM marketing.sidecar_rejects;
 
 -- a programmer's empty list or object is a value; a blank text is not, not even hers
@@ -81,6 +84,14 @@ SELECT sidecar_upsert_person('p3', clay_segments => '{x}', social_profiles => '{
 -- fed back as exported, it says nothing, and changes nothing
 SELECT outcome, error FROM sidecar_upsert_people((SELECT to_jsonb(p) FROM marketing.people_sidecar p WHERE person_unique_id = 'p3'));
 SELECT clay_segments, social_profiles, enrichment_payload FROM marketing.people_sidecar WHERE person_unique_id = 'p3';
+
+-- JSON null and a blank text as JSON are none either, and what was made into text is decoded, as in records
+SELECT sidecar_upsert_person('p3', social_profiles => '{"good": 1}', enrichment_payload => '{"good": 1}', last_enriched_at => '2026-01-01');
+SELECT value, sidecar_upsert_person('p3', social_profiles => value, enrichment_payload => value, last_enriched_at => '2026-01-01') FROM unnest(ARRAY['null', '""', '" \t"', '"\u00a0"', '"null"', '"\"\""']::jsonb[]) value;
+SELECT sidecar_upsert_person('p3', enrichment_payload => '"{\"a\": 1}"', social_profiles => '"\"{\\\"a\\\": 2}\""'), sidecar_upsert_person('p7', enrichment_payload => '"{}"', social_profiles => '"95"'), sidecar_upsert_person('p8', enrichment_payload => '95', social_profiles => '"{text"');
+SELECT person_unique_id, enrichment_payload, social_profiles FROM marketing.people_sidecar WHERE person_unique_id IN ('p3', 'p7', 'p8') ORDER BY 1;
+SELECT sidecar_upsert_person('p3', enrichment_payload => 'null', clear => '{enrichment_payload}');
+SELECT enrichment_payload IS NULL AS cleared FROM marketing.people_sidecar WHERE person_unique_id = 'p3';
 
 -- lists and objects of nothing: blank elements are left out, so that none may be left; in JSON they are what was sent
 SELECT record, outcome, error FROM sidecar_upsert_people('[
@@ -98,10 +109,31 @@ SELECT clay_segments, phones, years, own, own_tags FROM marketing.people_sidecar
 SELECT outcome, error FROM sidecar_upsert_people('{"person_unique_id": "p4", "own": [null], "social_profiles": [""], "enrichment_payload": {"a": null}, "raw": {"b": ""}}');
 SELECT own, social_profiles, enrichment_payload, raw FROM marketing.people_sidecar WHERE person_unique_id = 'p4';
 
--- words for nothing are values like any other
-SELECT record, outcome, error FROM sidecar_upsert_people('[{"person_unique_id": "p5", "clay_insight_summary": "NULL", "enrichment_source": "null", "clay_segments": "NULL", "phones": "null, a"}, {"person_unique_id": "p6", "clay_segments": ["null", "N/A"], "clay_insight_summary": "-"}]');
-SELECT person_unique_id, clay_insight_summary, enrichment_source, clay_segments, phones FROM marketing.people_sidecar WHERE person_unique_id IN ('p5', 'p6') ORDER BY 1;
+-- words for nothing are values like any other, but null for a list, as for JSON
+SELECT record, outcome, error FROM sidecar_upsert_people('[{"person_unique_id": "p5", "clay_insight_summary": "NULL", "enrichment_source": "null", "clay_segments": "NULL", "langs": "null", "phones": "null, a", "own_tags": "\"null\""}, {"person_unique_id": "p6", "clay_segments": ["null", "N/A"], "clay_insight_summary": "-"}]');
+SELECT person_unique_id, clay_insight_summary, enrichment_source, clay_segments, langs, phones, own_tags FROM marketing.people_sidecar WHERE person_unique_id IN ('p5', 'p6') ORDER BY 1;
 SELECT record, outcome, left(error, 44) AS error FROM sidecar_upsert_people('[{"person_unique_id": "p5", "confidence_score": "NULL"}, {"person_unique_id": "p5", "n": "null"}, {"person_unique_id": "p5", "born": "N/A"}, {"person_unique_id": "p5", "stage": "unknown"}]');
+
+-- white space around what is trimmed
+SELECT outcome, error FROM sidecar_upsert_people(jsonb_build_object('person_unique_id', 'p9', 'last_enriched_at', U&'\00A02025-11-02 08:11:52\200B', 'confidence_score', U&'\FEFF95\00A0%\3000', 'clay_segments', U&'a\00A0,\2003b c\2060, \00A0', 'own', U&'\FEFF{"a": 1}', 'clay_insight_summary', U&'caf\00E9\00A0'));
+SELECT last_enriched_at, confidence_score, array_to_json(clay_segments) AS clay_segments, own, length(clay_insight_summary) FROM marketing.people_sidecar WHERE person_unique_id = 'p9';
+-- what only begins or ends like it is something
+SELECT outcome, error FROM sidecar_upsert_people(jsonb_build_object('person_unique_id', 'p9', 'phones', U&'\3042, \00E0, \2026, \FEFC'));
+SELECT array_to_json(phones) AS phones FROM marketing.people_sidecar WHERE person_unique_id = 'p9';
+
+-- what a domain, or a type's length, says names the field, whatever it is of
+CREATE DOMAIN since AS timestamp CHECK (value > '2000-01-01');
+CREATE DOMAIN must AS text NOT NULL;
+CREATE DOMAIN short AS varchar(5) CHECK (value <> 'bad');
+CREATE DOMAIN share AS numeric(3,1) CHECK (value > 10);
+ALTER TABLE marketing.people_sidecar ADD COLUMN since since, ADD COLUMN must must DEFAULT 'x', ADD COLUMN short short, ADD COLUMN share share, ADD COLUMN codes varchar(3)[], ADD COLUMN mails email[], ADD COLUMN primes short[];
+SELECT record, outcome, error FROM sidecar_upsert_people('[
+    {"person_unique_id": "p5", "mail": "none"}, {"person_unique_id": "p5", "since": "1999-12-31T23:59:59Z"}, {"person_unique_id": "p5", "since": 915148800}, {"person_unique_id": "p5", "$clear": ["must"]}, {"person_unique_id": "p5", "short": "bad"}, {"person_unique_id": "p5", "short": "longer"},
+    {"person_unique_id": "p5", "share": 10.04}, {"person_unique_id": "p5", "own_facts": [1]}, {"person_unique_id": "p5", "codes": ["usd", "long"]}, {"person_unique_id": "p5", "codes": "{{usd},{euro}}"}, {"person_unique_id": "p5", "mails": ["a@b", "none"]}, {"person_unique_id": "p5", "primes": ["bad"]},
+    {"person_unique_id": "p5", "must": null, "mail": "", "since": 978307200, "short": "good", "share": 10.06, "codes": "usd, eur", "mails": "a@b", "own_facts": "{\"a\": 1}"}]');
+SELECT must, mail, since, short, share, codes, mails, own_facts FROM marketing.people_sidecar WHERE person_unique_id = 'p5';
+INSERT INTO sidecar_people_inbox (person_unique_id, own_facts, clay_insight_summary) VALUES ('p5', '[1]', 'bad'), ('p5', '{"a": 2}', 'good') RETURNING outcome;
+SELECT unique_id, record->>'own_facts' AS own_facts, error FROM marketing.sidecar_rejects WHERE record->>'clay_insight_summary' = 'bad';
 
 -- generated and identity columns: given as nothing they harm nobody
 ALTER TABLE marketing.company_sidecar ADD COLUMN id bigint GENERATED ALWAYS AS IDENTITY, ADD COLUMN no bigint GENERATED BY DEFAULT AS IDENTITY, ADD COLUMN twice text GENERATED ALWAYS AS (ein_number || ein_number) STORED;
@@ -118,5 +150,5 @@ DROP TABLE good, stored, nothing;
 DROP FUNCTION all_of;
 DROP EXTENSION sidecar CASCADE;
 DROP SCHEMA marketing CASCADE;
-DROP DOMAIN email, tags, facts;
+DROP DOMAIN email, tags, facts, since, must, short, share;
 DROP TYPE stage;

@@ -5,15 +5,20 @@ SET datestyle = 'ISO';
 SET client_min_messages = warning;
 CREATE EXTENSION sidecar;
 SELECT count(*) > 0 AS made FROM sidecar_create_masters();
-INSERT INTO marketing.company_master SELECT 'c' || i, 'Company ' || i FROM generate_series(1, 40) i;
-INSERT INTO marketing.people_master SELECT 'p' || i, 'Person ' || i FROM generate_series(1, 40) i;
+INSERT INTO marketing.company_master SELECT 'c' || i, 'Company ' || i FROM generate_series(1, 50) i;
+INSERT INTO marketing.people_master SELECT 'p' || i, 'Person ' || i FROM generate_series(1, 50) i;
 
 -- lists: each spelling by a batch of companies, an import of people, and both inboxes
 CREATE TABLE lists (n int GENERATED ALWAYS AS IDENTITY, value jsonb);
 INSERT INTO lists (value) VALUES ('"saas, b2b"'), ('"saas,b2b"'), ('"saas"'), ('"two words"'), ('" padded , more "'), ('"a, b,"'), ('",a,,b"'), ('"a, a"'), ('"tab\t,\nline"'), ('"München, 東京, 🌱"'), ('"R&D, C++, it''s"'), ('"a;b"'), ('"null, a"'),
     ('"{saas,b2b}"'), ('"{\"a b\",\"c, d\",\"e\\\"f\"}"'), ('"{a,NULL,\"\",b}"'), ('" {a, b} "'), ('"{a}"'),
     ('"[\"saas\"]"'), ('"[\"a, b\", \"c\\\"d\", \"\", null]"'), ('" [\"a\",\n \"b\"] "'), ('"[1, 2.50, true]"'),
-    ('["saas", "b2b"]'), ('["a", "", null, "b"]'), ('["a, b", "{c}", "[d]", "e\"f", "g\\h"]'), ('[1, 2.50, true]'), ('5'), ('true'), ('[{"name": "x"}, {"name": "y"}]');
+    ('["saas", "b2b"]'), ('["a", "", null, "b"]'), ('["a, b", "{c}", "[d]", "e\"f", "g\\h"]'), ('[1, 2.50, true]'), ('5'), ('true'), ('[{"name": "x"}, {"name": "y"}]'),
+    -- words in quotes, and a list that was made into text once more
+    (to_jsonb('"a, b", c'::text)), (to_jsonb('a, "b ""c"" , d"'::text)), (to_jsonb('5" pipe, 6" pipe'::text)), (to_jsonb('"a" b, c'::text)), (to_jsonb('"a, b'::text)), (to_jsonb('"a, b"'::text)), (to_jsonb('"", x'::text)), (to_jsonb('"null"'::text)),
+    (to_jsonb('"[\"a\"]"'::text)), (to_jsonb('"{a,b}"'::text)), (to_jsonb('"\"a, b\", c"'::text)), (to_jsonb(to_jsonb(to_jsonb('["a"]'::text)::text)::text)),
+    -- of several dimensions, and the same in PostgreSQL's form
+    ('[["a", "b"], ["c", "d"]]'), ('"{{a,b},{c,d}}"'), ('[["a", ""], ["b", {}]]'), ('"{{a,\"\"},{b,NULL}}"'), ('[[], [""], ["a"]]'), ('"[[null, \"a\"]]"');
 SELECT outcome, count(*) FROM sidecar_upsert_companies((SELECT jsonb_agg(jsonb_build_object('company_unique_id', 'c' || n, 'clay_tags', value) ORDER BY n) FROM lists)) GROUP BY 1;
 SELECT outcome, count(*) FROM sidecar_import_people((SELECT string_agg(format('{"person_unique_id": "p%s", "clay_segments": %s}', n, value), E'\n' ORDER BY n) FROM lists)) GROUP BY 1;
 SELECT n, value, array_to_json(clay_tags) AS stored FROM lists LEFT JOIN marketing.company_sidecar ON company_unique_id = 'c' || n ORDER BY n;
@@ -21,6 +26,12 @@ SELECT count(*) AS differ FROM lists JOIN marketing.company_sidecar ON company_u
 INSERT INTO sidecar_company_inbox (company_unique_id, clay_segments) SELECT 'c' || n, value #>> '{}' FROM lists;
 INSERT INTO sidecar_people_inbox (person_unique_id, clay_segments) SELECT 'p' || n, value #>> '{}' FROM lists;
 SELECT count(*) AS differ FROM lists JOIN marketing.company_sidecar ON company_unique_id = 'c' || n JOIN marketing.people_sidecar ON person_unique_id = 'p' || n WHERE clay_tags <> company_sidecar.clay_segments OR clay_tags <> people_sidecar.clay_segments;
+-- one of nothing, however deep, changes nothing
+SELECT sidecar_upsert_company('c50', clay_tags => '{good}', last_enriched_at => '2026-01-01');
+SELECT outcome, error, count(*) FROM unnest(ARRAY['[[""], [null]]', '[[[]], [{}, " "]]', '"{{\"\",\" \"}}"', '"{{NULL}}"', '"[[\"\"], [null]]"', '"\"[]\""', '"\"{}\""', '"\"\""', '", \"\","', '"null"', '" NULL "']::jsonb[]) value, sidecar_upsert_companies(jsonb_build_object('company_unique_id', 'c50', 'clay_tags', value, 'last_enriched_at', '2026-01-01')) GROUP BY 1, 2;
+SELECT clay_tags FROM marketing.company_sidecar WHERE company_unique_id = 'c50';
+DELETE FROM marketing.company_sidecar USING lists WHERE company_unique_id = 'c' || n AND n > 29;
+DELETE FROM marketing.people_sidecar USING lists WHERE person_unique_id = 'p' || n AND n > 29;
 -- what is neither is told, and costs nobody anything
 SELECT record, outcome, left(error, 35) AS error FROM sidecar_upsert_companies('[{"company_unique_id": "c1", "clay_tags": "{a,b"}, {"company_unique_id": "c1", "clay_tags": "{a,b}, c"}, {"company_unique_id": "c1", "clay_tags": "[a, b]"}, {"company_unique_id": "c1", "clay_tags": "[\"a\","}, {"company_unique_id": "c1", "clay_tags": "[\"a\",]"},
     {"company_unique_id": "c1", "clay_tags": {"0": "a"}}, {"company_unique_id": "c1", "clay_tags": "{\"a\": 1}"}, {"company_unique_id": "c1", "clay_tags": "[\"\\u0000\"]"}, {"company_unique_id": "c1", "clay_tags": "[\"\\ud83d\"]"}, {"company_unique_id": "c30", "clay_tags": "fine"}]');

@@ -16,7 +16,11 @@ INSERT INTO spellings (value) VALUES
     -- ISO and its like
     ('"2025-11-02"'), ('"2025-11-02T08:11:52Z"'), ('"2025-11-02T08:11:52.123Z"'), ('"2025-11-02 08:11:52+05:30"'), ('"2025-11-02T08:11:52-0800"'), ('"2025-306"'), ('"2025-11-02 08:11:52.1234567 +00:00"'), ('" 2025-11-02 "'), ('"\t2025-11-02T08:11:52Z\r\n"'),
     -- RFC 2822 and 850, and what people and spreadsheets write
-    ('"Sun, 02 Nov 2025 08:11:52 +0100"'), ('"Sun, 2 Nov 2025 08:11:52 GMT"'), ('"Sun Nov  2 08:11:52 2025"'), ('"Sunday, 02-Nov-25 08:11:52 UTC"'), ('"Nov 2, 2025"'), ('"November 2, 2025 8:11 AM"'), ('"2 Nov 2025 8:11 PM"'), ('"11/2/2025"'), ('"11/2/2025 8:11:52 PM"'), ('"epoch"');
+    ('"Sun, 02 Nov 2025 08:11:52 +0100"'), ('"Sun, 2 Nov 2025 08:11:52 GMT"'), ('"Sun Nov  2 08:11:52 2025"'), ('"Sunday, 02-Nov-25 08:11:52 UTC"'), ('"Nov 2, 2025"'), ('"November 2, 2025 8:11 AM"'), ('"2 Nov 2025 8:11 PM"'), ('"11/2/2025"'), ('"11/2/2025 8:11:52 PM"'), ('"epoch"'),
+    -- JavaScript's and Java's own, whose offsets are east of GMT, and comments
+    ('"Sun Nov 02 2025 08:11:52 GMT+0100 (Central European Standard Time)"'), ('"Sun Nov 02 2025 08:11:52 GMT-0830"'), ('"Sun Nov 02 08:11:52 GMT+01:00 2025"'), ('"2025-11-02 08:11:52 UTC+1"'), ('"2025-11-02T08:11:52utc-01:00"'), ('"Sun, 02 Nov 2025 08:11:52 +0000 (UTC)"'), ('"Sun, 02 Nov 2025 08:11:52 -0500 (EST (New York))"'), ('"1762071112 (UTC)"'), ('"2025-11-02 08:11:52 CET+0100"'),
+    -- but zones' own names, and POSIX's where it says hours
+    ('"2025-11-02 08:11:52 Etc/GMT+1"'), ('"2025-11-02 08:11:52 EST+5"'), ('"02-Nov-2025"'), ('"2025-11-02T08:11:52.123456789Z"');
 INSERT INTO marketing.people_master SELECT 'p' || n, 'Person ' || n FROM spellings;
 INSERT INTO marketing.company_master SELECT 'c' || n, 'Company ' || n FROM spellings;
 SELECT record, left(error, 46) AS error FROM sidecar_upsert_people((SELECT jsonb_agg(jsonb_build_object('person_unique_id', 'p' || n, 'last_enriched_at', value) ORDER BY n) FROM spellings)) WHERE outcome <> 'inserted';
@@ -62,7 +66,7 @@ SELECT record, outcome FROM sidecar_upsert_people('[{"person_unique_id": "p2", "
 SELECT person_unique_id, CASE person_unique_id WHEN 'p2' THEN last_enriched_at = now() ELSE last_enriched_at = current_date + CASE person_unique_id WHEN 'p3' THEN 0 WHEN 'p4' THEN -1 ELSE 1 END END AS as_told FROM marketing.people_sidecar WHERE person_unique_id IN ('p2', 'p3', 'p4', 'p5') ORDER BY 1;
 ROLLBACK;
 
--- columns of one's own: a timestamp and a timestamptz are times like ours, and may lie ahead; a date and a time are their type's
+-- columns of one's own: a date, a timestamp and a timestamptz are times like ours, and may lie ahead; a time is its type's
 ALTER TABLE marketing.people_sidecar ADD COLUMN seen timestamptz, ADD COLUMN renews timestamp, ADD COLUMN born date, ADD COLUMN wakes time;
 CREATE DOMAIN stamp AS timestamptz CHECK (value > '2000-01-01');
 ALTER TABLE marketing.people_sidecar ADD COLUMN stamp stamp;
@@ -71,6 +75,32 @@ SELECT record, outcome, error FROM sidecar_upsert_people('[
     {"person_unique_id": "p7", "seen": "2126-01-01T00:00:00+02:00", "renews": "2126-01-01T00:00:00+02:00", "born": "20010203", "stamp": 1762071112123},
     {"person_unique_id": "p8", "seen": "Sun, 02 Nov 2025 08:11:52 +0100", "renews": "infinity", "born": "Feb 3, 2001", "wakes": "07:30"}]');
 SELECT person_unique_id, seen, renews, born, wakes, stamp FROM marketing.people_sidecar WHERE seen IS NOT NULL ORDER BY 1;
+
+-- a number is no date in any of them, nor in lists; a day is the table's
+CREATE DOMAIN day AS date CHECK (value > '1900-01-01');
+CREATE DOMAIN days AS date[];
+ALTER TABLE marketing.people_sidecar ADD COLUMN day day, ADD COLUMN days date[], ADD COLUMN own_days days, ADD COLUMN day_list day[], ADD COLUMN visits timestamptz[], ADD COLUMN locals timestamp[], ADD COLUMN span interval;
+CREATE OR REPLACE TRIGGER people_sidecar_updated_at BEFORE UPDATE ON marketing.people_sidecar FOR EACH ROW EXECUTE FUNCTION update_people_sidecar_updated_at('Asia/Tokyo');
+SET timezone = 'America/New_York';
+SELECT record, outcome, error FROM sidecar_upsert_people('[
+    {"person_unique_id": "p14", "born": 1762110000, "day": "1762110000", "days": [1762110000, "1762110000123", "20251102"], "own_days": "1762110000, 2025-11-02", "day_list": 1762110000000, "visits": "{1762110000,NULL,2025-11-02T19:00Z}", "locals": "[1762110000.5]", "span": "1762110000"},
+    {"person_unique_id": "p15", "born": "20251102", "day": "20251231", "days": "Feb 1 2026", "visits": [[1762110000, ""], ["2025-11-02 19:00:00Z", "Mon Nov 03 2025 04:00:00 GMT+0900 (JST)"]], "locals": "{{1762110000,\"\"}}"},
+    {"person_unique_id": "p16", "visits": [], "days": [null, " "], "locals": [[""], [null]], "born": "infinity"}]');
+-- a year or a date as a number is neither of them, nor seconds
+SELECT outcome, error FROM sidecar_upsert_people('[{"person_unique_id": "p14", "born": 1987}, {"person_unique_id": "p14", "day": 20251231}, {"person_unique_id": "p14", "visits": [1987]}, {"person_unique_id": "p14", "born": -1}]');
+SET timezone = 'UTC';
+SELECT person_unique_id, born, day, days, own_days, day_list, visits, locals, span FROM marketing.people_sidecar WHERE person_unique_id IN ('p14', 'p15', 'p16') ORDER BY 1;
+SELECT count(*) > 0 AS installed FROM sidecar_install();
+SET timezone = 'America/New_York';
+INSERT INTO sidecar_people_inbox (person_unique_id, born, days) VALUES ('p16', '1762110000', '1762110000') RETURNING outcome;
+SET timezone = 'UTC';
+SELECT born, days FROM marketing.people_sidecar WHERE person_unique_id = 'p16';
+CREATE OR REPLACE TRIGGER people_sidecar_updated_at BEFORE UPDATE ON marketing.people_sidecar FOR EACH ROW EXECUTE FUNCTION update_people_sidecar_updated_at();
+DELETE FROM marketing.sidecar_rejects;
+SELECT key, outcome, left(error, 70) AS error FROM unnest('{last_enriched_at,born,day,seen,renews,stamp}'::text[]) key, unnest(ARRAY['[["2025-11-02"], {}]', '{"date": "2025-11-02"}', 'true', '"[1762110000]"', '"1762110000 UTC"', '"(1762110000)"', '"17621100001"', '"176211000012"', '"20251102081152"', '"\"1762110000"', '"1762110000/2025"']::jsonb[]) WITH ORDINALITY AS v (value, n),
+    sidecar_upsert_people(jsonb_build_object('person_unique_id', 'p17', key, value)) WHERE outcome <> 'rejected' OR error NOT LIKE '%' || key || '%';
+SELECT sqlstate, count(*) FROM marketing.sidecar_rejects GROUP BY 1 ORDER BY 1;
+DELETE FROM marketing.sidecar_rejects;
 
 -- the session's order of day and month holds for what has none of its own; numbers and ISO do not ask
 SET datestyle = 'ISO, DMY';
@@ -89,4 +119,4 @@ SELECT person_unique_id, last_enriched_at FROM marketing.people_sidecar WHERE pe
 DROP TABLE spellings, ahead, batch;
 DROP EXTENSION sidecar CASCADE;
 DROP SCHEMA marketing CASCADE;
-DROP DOMAIN stamp;
+DROP DOMAIN stamp, day, days;

@@ -69,10 +69,12 @@ typedef struct Converter
 	TupleDesc	desc;			/* of what it makes */
 	Bitmapset  *refused;		/* which columns may not be given */
 	Bitmapset  *passed_over;	/* and which are not looked at */
+	Bitmapset  *domains;		/* and which are of a domain */
 	MemoryContext context;		/* of what lasts as long as the call */
 	MemoryContext populate_context; /* of what populate remembers */
 	FmgrInfo	populate;		/* jsonb_populate_record() */
 	Datum		nothing;		/* its first argument */
+	void	  **domain_checks;	/* what domain_check() remembers, by column */
 	JsonbValue *given;			/* a record's fields as they came */
 	JsonbValue **fields;		/* and as they were read, by column */
 	Jsonb	   *populating;		/* the fields that populate is at work on, or

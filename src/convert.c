@@ -18,6 +18,7 @@
 #include "nodes/makefuncs.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
 #include "batch.h"
@@ -41,6 +42,7 @@ static void refuse_column(const Converter *converter, int c);
 static bool is_clear(const JsonbValue *key);
 static void put_unknown(JsonbParseState **rest, JsonbValue *key, JsonbValue *value);
 static void put_payload(Converter *converter, Record *record, JsonbValue **fields, JsonbValue *rest);
+static void check_domains(Converter *converter, const SidecarRow *row);
 static void clear_columns(Converter *converter, Record *record, const JsonbValue *names);
 static void populate(Converter *converter, Record *record, const Jsonb *fields);
 static Jsonb *make_object(const Converter *converter, JsonbValue **fields);
@@ -74,6 +76,8 @@ sidecar_begin_conversion(Converter *converter, const SidecarTable *table, const 
 			converter->passed_over = bms_add_member(converter->passed_over, c);
 		else if (att->attgenerated != '\0' || att->attidentity != '\0')
 			converter->refused = bms_add_member(converter->refused, c);
+		if (get_typtype(att->atttypid) == TYPTYPE_DOMAIN)
+			converter->domains = bms_add_member(converter->domains, c);
 	}
 	converter->desc = BlessTupleDesc(converter->desc);
 	prepare_populate(converter);
@@ -109,8 +113,8 @@ blame(void *arg, Record *record)
 }
 
 /*
- * Sets up jsonb_populate_record() for rows of the chunk, in a context of its
- * own: every bad record makes it anew, and there may be a million of them.
+ * Sets up jsonb_populate_record() for rows of the chunk, and what looks at
+ * domains, in a context of their own: every bad record makes it anew, and there may be a million of them.
  */
 static void
 prepare_populate(Converter *converter)
@@ -125,6 +129,7 @@ prepare_populate(Converter *converter)
 	old = MemoryContextSwitchTo(converter->populate_context);
 	values = palloc0(sizeof(Datum) * natts);
 	nulls = palloc(sizeof(bool) * natts);
+	converter->domain_checks = palloc0(sizeof(void *) * natts);
 	/* a row of NULLs, which an object's fields take the place of */
 	memset(nulls, true, sizeof(bool) * natts);
 	/* typed by the descriptor, which the function remembers */
@@ -157,7 +162,30 @@ convert_record(void *arg, Record *record)
 	converter->populating = NULL;
 	/* what the table would say, but naming the column */
 	sidecar_check_row(converter->columns, row);
+	check_domains(converter, row);
 	sidecar_set_time(converter->columns, row, record->time);
+}
+
+/*
+ * Raises what a column's domain would say of what is given, NULL where it is
+ * cleared: when the row is written, nobody tells which column it was.
+ */
+static void
+check_domains(Converter *converter, const SidecarRow *row)
+{
+	int			c = -1;
+
+	while ((c = bms_next_member(converter->domains, c)) >= 0)
+	{
+		const SidecarColumn *column = converter->columns->columns[c];
+
+		if (!bms_is_member(c, row->given))
+			continue;
+		converter->reading = column->name;
+		domain_check(row->nulls[c] ? (Datum) 0 : sidecar_stored_value(column, row->values[c]), row->nulls[c],
+					 column->type, &converter->domain_checks[c], converter->populate_context);
+		converter->reading = NULL;
+	}
 }
 
 /*

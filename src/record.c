@@ -13,6 +13,7 @@
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "parser/scansup.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
@@ -43,8 +44,11 @@ static const char *const outcome_names[] = {
 	[SIDECAR_REJECTED] = "rejected"
 };
 
+static SidecarForm type_form(Oid type);
+static int	space_length(const char *string);
 static void check_value(const SidecarColumn *column, Datum value);
 static void check_time(const SidecarColumn *column, TimestampTz value);
+static void check_lengths(const SidecarColumn *column, Datum list);
 static void check_length(const SidecarColumn *column, text *string);
 static void check_score(const SidecarColumn *column, Datum score);
 
@@ -119,6 +123,7 @@ sidecar_describe_column(Form_pg_attribute att)
 	Oid			base = getBaseTypeAndTypmod(att->atttypid, &typmod);
 
 	column->attnum = att->attnum;
+	column->type = att->atttypid;
 	column->name = pstrdup(NameStr(att->attname));
 	column->name_length = (int) strlen(column->name);
 	column->name_sql = quote_identifier(column->name);
@@ -129,21 +134,36 @@ sidecar_describe_column(Form_pg_attribute att)
 	/* text for varchar, say, so that its length is ours to complain about */
 	column->given_type = sidecar_given_type(base, &typmod);
 	column->given_typmod = column->given_type == base && strcmp(column->name, SIDECAR_COL_SCORE) != 0 ? typmod : -1;
-	if (OidIsValid(get_element_type(base)))
-		column->form = SIDECAR_LIST;
-	else if (base == JSONBOID || base == JSONOID)
-		column->form = SIDECAR_DOCUMENT;
-	else if (base == TIMESTAMPOID || base == TIMESTAMPTZOID)
-		column->form = SIDECAR_TIME;
-	else if (strcmp(column->name, SIDECAR_COL_SCORE) == 0)
+	column->form = type_form(base);
+	column->element_form = column->form == SIDECAR_LIST ? type_form(get_element_type(base)) : SIDECAR_PLAIN;
+	if (column->form == SIDECAR_PLAIN && strcmp(column->name, SIDECAR_COL_SCORE) == 0)
 		column->form = SIDECAR_SCORE;
-	else
-		column->form = SIDECAR_PLAIN;
+	column->is_timestamp = base == TIMESTAMPOID;
 	column->has_scale = base == NUMERICOID && typmod >= (int32) VARHDRSZ;
 	/* as numerictypmodin() packs it, which nobody exports the reverse of */
 	column->scale = column->has_scale ? (((typmod - VARHDRSZ) & 0x7ff) ^ 0x400) - 0x400 : 0;
-	column->max_chars = base == VARCHAROID && typmod > VARHDRSZ ? typmod - VARHDRSZ : 0;
+	column->max_chars = (base == VARCHAROID || base == VARCHARARRAYOID) && typmod > VARHDRSZ ? typmod - VARHDRSZ : 0;
 	return column;
+}
+
+/*
+ * How values of the type may be written.
+ */
+static SidecarForm
+type_form(Oid type)
+{
+	switch (getBaseType(type))
+	{
+		case JSONBOID:
+		case JSONOID:
+			return SIDECAR_DOCUMENT;
+		case DATEOID:
+		case TIMESTAMPOID:
+		case TIMESTAMPTZOID:
+			return SIDECAR_TIME;
+		default:
+			return OidIsValid(get_element_type(type)) ? SIDECAR_LIST : SIDECAR_PLAIN;
+	}
 }
 
 /*
@@ -156,17 +176,87 @@ sidecar_outcome_name(SidecarOutcome outcome)
 }
 
 /*
- * True of a text of nothing but space, which is never a value.
+ * How many bytes of white space the string begins with.
  */
-bool
-sidecar_is_blank(const char *string, int length)
+int
+sidecar_blank_length(const char *string, int length)
 {
-	for (int i = 0; i < length; i++)
+	int			blank = 0;
+
+	while (blank < length && !SIDECAR_IS_PRINTED(string[blank]))
 	{
-		if (!scanner_isspace(string[i]))
-			return false;
+		int			n = space_length(string + blank);
+
+		if (n == 0)
+			break;
+		blank += n;
 	}
-	return true;
+	return blank;
+}
+
+/*
+ * A copy of the string without the white space around it.
+ */
+char	   *
+sidecar_trimmed(const char *string, int length)
+{
+	int			start = sidecar_blank_length(string, length);
+
+	while (length > start)
+	{
+		int			last = length - 1;
+
+		if (SIDECAR_IS_PRINTED(string[last]))
+			break;
+		/* where its last character begins, if that is of several bytes */
+		while (last > start && ((unsigned char) string[last] & 0xc0) == 0x80)
+			last--;
+		if (space_length(string + last) != length - last)
+			break;
+		length = last;
+	}
+	return pnstrdup(string + start, length - start);
+}
+
+/*
+ * The bytes of a character of white space, or 0 of any other: PostgreSQL's, and
+ * in UTF8 what web pages and spreadsheets have, seen or not.
+ */
+static int
+space_length(const char *string)
+{
+	if (!IS_HIGHBIT_SET(*string))
+		return scanner_isspace(*string) ? 1 : 0;
+	if (GetDatabaseEncoding() != PG_UTF8)
+		return 0;
+	switch (utf8_to_unicode((const unsigned char *) string))
+	{
+		case 0x00a0:			/* no break */
+			return 2;
+		case 0x1680:			/* Ogham */
+		case 0x2000:			/* of all widths, down to none */
+		case 0x2001:
+		case 0x2002:
+		case 0x2003:
+		case 0x2004:
+		case 0x2005:
+		case 0x2006:
+		case 0x2007:
+		case 0x2008:
+		case 0x2009:
+		case 0x200a:
+		case 0x200b:
+		case 0x2028:			/* ends of lines and paragraphs */
+		case 0x2029:
+		case 0x202f:			/* narrow, no break */
+		case 0x205f:			/* of mathematics */
+		case 0x2060:			/* no width, no break */
+		case 0x3000:			/* ideographic */
+		case 0xfeff:			/* byte order mark */
+			return 3;
+		default:
+			return 0;
+	}
 }
 
 /*
@@ -251,7 +341,9 @@ sidecar_set_time(const SidecarColumns *columns, SidecarRow *row, TimestampTz now
 static void
 check_value(const SidecarColumn *column, Datum value)
 {
-	if (column->max_chars > 0)
+	if (column->max_chars > 0 && column->form == SIDECAR_LIST)
+		check_lengths(column, value);
+	else if (column->max_chars > 0)
 		check_length(column, DatumGetTextPP(value));
 	else if (strcmp(column->name, SIDECAR_COL_SCORE) == 0)
 		check_score(column, value);
@@ -278,6 +370,21 @@ check_time(const SidecarColumn *column, TimestampTz value)
 }
 
 static void
+check_lengths(const SidecarColumn *column, Datum list)
+{
+	Datum	   *elements;
+	bool	   *nulls;
+	int			n;
+
+	deconstruct_array(DatumGetArrayTypeP(list), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &n);
+	for (int i = 0; i < n; i++)
+	{
+		if (!nulls[i])
+			check_length(column, DatumGetTextPP(elements[i]));
+	}
+}
+
+static void
 check_length(const SidecarColumn *column, text *string)
 {
 	int			bytes = VARSIZE_ANY_EXHDR(string);
@@ -301,6 +408,17 @@ Datum
 sidecar_round_score(const SidecarColumn *column, Datum score)
 {
 	return column->has_scale ? DirectFunctionCall2(numeric_round, score, Int32GetDatum(column->scale)) : score;
+}
+
+/*
+ * A value of the given type as the column will have it, of its base type.
+ */
+Datum
+sidecar_stored_value(const SidecarColumn *column, Datum value)
+{
+	if (column->is_timestamp)
+		return DirectFunctionCall1(timestamptz_timestamp, value);
+	return sidecar_round_score(column, value);
 }
 
 static void

@@ -195,7 +195,9 @@ typedef enum SidecarForm
 typedef struct SidecarColumn
 {
 	AttrNumber	attnum;
+	Oid			type;			/* a domain, perhaps */
 	SidecarForm form;
+	SidecarForm element_form;	/* of a list: its elements' */
 	char	   *name;
 	int			name_length;
 	const char *name_sql;		/* quoted */
@@ -204,7 +206,8 @@ typedef struct SidecarColumn
 								 * sidecar_given_type() */
 	int32		given_typmod;	/* none of what is checked before it is
 								 * rounded or cut */
-	int			max_chars;		/* 0: no limit */
+	int			max_chars;		/* of it, or of an element; 0: no limit */
+	bool		is_timestamp;	/* which is given as timestamptz */
 	bool		has_scale;		/* a number that is rounded, to this */
 	int			scale;
 } SidecarColumn;
@@ -301,6 +304,9 @@ extern bool sidecar_constraints_wait(const SidecarTable *table);
 extern void sidecar_check_constraints(const SidecarTable *table);
 extern bool sidecar_can_check_constraints(const SidecarTable *table);
 
+/* in field.c */
+extern bool sidecar_read_argument(const SidecarColumn *column, Datum *value);
+
 /* in inbox.c */
 extern void sidecar_inbox_init(void);
 
@@ -325,11 +331,14 @@ extern int	sidecar_choose(const SidecarChoice *choice, const text *value);
 extern int	sidecar_find_word(const SidecarChoice *choice, const char *word);
 extern const char *sidecar_outcome_name(SidecarOutcome outcome);
 extern SidecarColumn *sidecar_describe_column(Form_pg_attribute att);
-extern bool sidecar_is_blank(const char *string, int length);
+
+extern int	sidecar_blank_length(const char *string, int length);
+extern char *sidecar_trimmed(const char *string, int length);
 extern int	sidecar_find_column(const SidecarColumns *columns, const char *name, int length);
 extern int	sidecar_clear_column(const SidecarColumns *columns, SidecarRow *row, const char *name, int length);
 extern void sidecar_check_row(const SidecarColumns *columns, const SidecarRow *row);
 extern Datum sidecar_round_score(const SidecarColumn *column, Datum score);
+extern Datum sidecar_stored_value(const SidecarColumn *column, Datum value);
 extern void sidecar_set_time(const SidecarColumns *columns, SidecarRow *row, TimestampTz now);
 
 /* in deparse.c */
@@ -359,5 +368,19 @@ sidecar_noreturn extern void sidecar_refuse_zone(const char *name, Oid relid);
 extern void sidecar_require_zone(const SidecarTable *table);
 extern int	sidecar_enter_zone(const SidecarTable *table);
 extern void sidecar_leave_zone(int nestlevel);
+
+/* True of most first bytes of texts: none of white space */
+#define SIDECAR_IS_PRINTED(byte) ((byte) > ' ' && !IS_HIGHBIT_SET(byte))
+
+/*
+ * True of a text of nothing but white space, which is never a value.  It is asked
+ * of every field.
+ */
+static inline bool
+sidecar_is_blank(const char *string, int length)
+{
+	return length == 0 ||
+		(!SIDECAR_IS_PRINTED(*string) && sidecar_blank_length(string, length) == length);
+}
 
 #endif							/* SIDECAR_H */

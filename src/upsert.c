@@ -35,7 +35,6 @@ typedef struct UpsertFunction
 
 static Datum upsert_arguments(FunctionCallInfo fcinfo, const char *label);
 static void clear_columns(const SidecarColumns *columns, SidecarRow *row, ArrayType * names);
-static bool is_blank_text(const SidecarColumn *column, Datum value);
 static const SidecarColumns *get_columns(FunctionCallInfo fcinfo, const SidecarTable *table);
 static UpsertFunction *learn_function(FunctionCallInfo fcinfo, const SidecarTable *table);
 static void learn_arguments(FunctionCallInfo fcinfo, const SidecarTable *table,
@@ -51,8 +50,8 @@ PG_FUNCTION_INFO_V1(sidecar_upsert_person);
  * of it: inserted, updated, unchanged (the stored row says all that is given
  * already; no new row version) or skipped (the rule kept the stored row).
  *
- * A NULL argument is a value not given, and so is a blank text: a stored value
- * stays, a new row has the column's default.  Exceptions are last_enriched_at,
+ * A NULL argument is a value not given, and so are a blank text, JSON null and
+ * a blank text as JSON: a stored value stays, a new row has the column's default.  Exceptions are last_enriched_at,
  * which becomes now(), and on_conflict, overwrite.  clear names columns, none of
  * which is given, that become NULL; "fill" clears nothing that is stored.
  *
@@ -104,8 +103,7 @@ upsert_arguments(FunctionCallInfo fcinfo, const char *label)
 	for (int i = 0; i < columns->n; i++)
 	{
 		row.values[i] = PG_GETARG_DATUM(i);
-		/* a blank text is never a value */
-		row.nulls[i] = PG_ARGISNULL(i) || is_blank_text(columns->columns[i], PG_GETARG_DATUM(i));
+		row.nulls[i] = PG_ARGISNULL(i) || !sidecar_read_argument(columns->columns[i], &row.values[i]);
 		/* every client's number fits a float, and the column is exact */
 		if (!row.nulls[i] && columns->columns[i]->form == SIDECAR_SCORE)
 			row.values[i] = DirectFunctionCall1(float8_numeric, row.values[i]);
@@ -148,20 +146,6 @@ clear_columns(const SidecarColumns *columns, SidecarRow *row, ArrayType * names)
 		name = DatumGetTextPP(values[i]);
 		(void) sidecar_clear_column(columns, row, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
 	}
-}
-
-/*
- * The same in every way in.
- */
-static bool
-is_blank_text(const SidecarColumn *column, Datum value)
-{
-	text	   *string;
-
-	if (column->given_type != TEXTOID)
-		return false;
-	string = DatumGetTextPP(value);
-	return sidecar_is_blank(VARDATA_ANY(string), VARSIZE_ANY_EXHDR(string));
 }
 
 /*
