@@ -108,7 +108,7 @@ SELECT record, unique_id, outcome, error FROM sidecar_import_people(E'[{"person_
 SELECT record, unique_id, outcome, error FROM sidecar_import_companies('[{"company_unique_id": "c1", "ein_number": "cut off');
 SELECT count(*) FROM sidecar_import_companies('  '), sidecar_import_people('[]') p;
 SELECT sidecar_import_companies(NULL);
-SELECT entity, unique_id, jsonb_typeof(record), record #>> '{}' AS record, sqlstate FROM marketing.sidecar_rejects WHERE jsonb_typeof(record) <> 'object' ORDER BY rejected_at, record_no;
+SELECT entity, unique_id, jsonb_typeof(record), left(replace(record #>> '{}', E'\n', ' '), 60) AS record, sqlstate FROM marketing.sidecar_rejects WHERE jsonb_typeof(record) <> 'object' ORDER BY rejected_at, record_no;
 
 -- keys that are no columns
 SELECT unique_id, outcome, error FROM sidecar_upsert_companies('[
