@@ -1421,11 +1421,18 @@ DECLARE
         ORDER BY s.setdatabase DESC LIMIT 1);
     home text := (SELECT extnamespace::regnamespace FROM pg_extension WHERE extname = 'sidecar');
 BEGIN
-    IF zone IS NULL AND has_table_privilege('pg_file_settings', 'SELECT') THEN
-        zone := (SELECT setting FROM pg_file_settings WHERE lower(name) = 'timezone' ORDER BY seqno DESC LIMIT 1);
+    IF zone IS NULL AND has_table_privilege('pg_file_settings', 'SELECT')
+       AND has_function_privilege('pg_show_all_file_settings()', 'EXECUTE') THEN
+        zone := (SELECT setting FROM pg_file_settings WHERE lower(name) = 'timezone' AND applied
+                 ORDER BY seqno DESC LIMIT 1);
     END IF;
-    -- as a name that the trigger takes, also where it is a number of hours
-    PERFORM set_config('TimeZone', COALESCE(zone, (SELECT reset_val FROM pg_settings WHERE name = 'TimeZone')), true);
+    BEGIN
+        -- as a name that the trigger takes, also where it is a number of hours
+        PERFORM set_config('TimeZone', COALESCE(zone, (SELECT reset_val FROM pg_settings WHERE name = 'TimeZone')),
+                           true);
+    EXCEPTION WHEN invalid_parameter_value THEN
+        RETURN NULL;            -- nor does anybody else know it
+    END;
     zone := current_setting('TimeZone');
     -- whatever it is called: it differs neither in winter nor in summer
     IF timestamptz '2026-01-01 00:00:00Z' AT TIME ZONE zone = timestamp '2026-01-01 00:00:00'

@@ -124,20 +124,55 @@ INSERT INTO marketing.people_sidecar (person_unique_id) VALUES ('p1'), ('p2'), (
 BEGIN;
 SELECT * FROM send('people', '{p1,p2,p3}', 'enrichment_source', '{clay,bad,apify}');
 ROLLBACK;
--- what the user's own statement has waiting, and fulfilled, is in nobody's way
+-- while the user's own rows wait nothing of his is checked early, but masters are looked for
 BEGIN;
-INSERT INTO marketing.people_sidecar (person_unique_id, enrichment_source) VALUES ('p4', 'clay');
-SELECT outcome FROM sidecar_upsert_people('[{"person_unique_id": "p5"}, {"person_unique_id": "p6", "enrichment_source": "bad"}]');
-COMMIT;
--- what it still lacks is none of a batch's: nothing can be checked early then, but masters are looked for
-BEGIN;
-INSERT INTO marketing.people_sidecar (person_unique_id, enrichment_source) VALUES ('p3', 'bad') ON CONFLICT (person_unique_id) DO UPDATE SET enrichment_source = 'bad';
-SELECT outcome, left(error, 14) AS error FROM sidecar_upsert_people('[{"person_unique_id": "p5", "clay_insight_summary": "new"}, {"person_unique_id": "nobody"}]');
+INSERT INTO marketing.people_sidecar (person_unique_id, enrichment_source) VALUES ('p4', 'bad');
+SELECT outcome, left(error, 14) AS error FROM sidecar_upsert_people('[{"person_unique_id": "p5"}, {"person_unique_id": "nobody"}]');
 SELECT sidecar_upsert_person('p6');
-UPDATE marketing.people_sidecar SET enrichment_source = 'clay' WHERE person_unique_id = 'p3';
+UPDATE marketing.people_sidecar SET enrichment_source = 'clay' WHERE person_unique_id = 'p4';
 COMMIT;
-DELETE FROM marketing.sidecar_rejects WHERE unique_id = 'nobody';
-DELETE FROM marketing.people_sidecar WHERE person_unique_id IN ('p3', 'p6');
+-- what a batch has written waits no more, and what comes after it waits as ever
+BEGIN;
+SELECT outcome FROM sidecar_upsert_people('[{"person_unique_id": "p5", "enrichment_source": "clay"}, {"person_unique_id": "p6", "enrichment_source": "bad"}]');
+SELECT outcome FROM sidecar_upsert_people('[{"person_unique_id": "p5", "enrichment_source": "bad"}, {"person_unique_id": "p6", "enrichment_source": "clay"}]');
+UPDATE marketing.people_sidecar SET enrichment_source = 'bad' WHERE person_unique_id = 'p4';
+UPDATE marketing.people_sidecar SET enrichment_source = 'clay' WHERE person_unique_id = 'p4';
+COMMIT;
+TRUNCATE marketing.sidecar_rejects;
+-- a constraint of that name on another table is not ours to check: then nothing is
+CREATE TABLE marketing.other (enrichment_source text, person_unique_id text);
+CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON marketing.other DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse();
+BEGIN;
+INSERT INTO marketing.other VALUES ('bad', 'p5');
+SELECT outcome, left(error, 14) AS error FROM sidecar_upsert_people('[{"person_unique_id": "p5", "enrichment_source": "apify"}, {"person_unique_id": "nobody"}]');
+COMMIT;
+DROP TABLE marketing.other;
+TRUNCATE marketing.sidecar_rejects;
+-- nor is the key of a table that references ours
+CREATE SCHEMA audit;
+CREATE TABLE audit.notes (k text CONSTRAINT notes_key REFERENCES marketing.people_sidecar DEFERRABLE INITIALLY DEFERRED);
+BEGIN;
+INSERT INTO audit.notes VALUES ('p7');
+DELETE FROM marketing.people_sidecar WHERE person_unique_id = 'p4';
+SELECT outcome FROM sidecar_upsert_people('[{"person_unique_id": "p7"}, {"person_unique_id": "nobody"}]');
+COMMIT;
+DROP SCHEMA audit CASCADE;
+TRUNCATE marketing.sidecar_rejects;
+-- immediate by itself, and deferred beside it: each stays what it is
+ALTER TABLE marketing.people_sidecar ADD CONSTRAINT one_summary UNIQUE (clay_insight_summary) DEFERRABLE INITIALLY IMMEDIATE;
+BEGIN;
+SELECT outcome FROM sidecar_upsert_people('[{"person_unique_id": "p1", "clay_insight_summary": "one"}, {"person_unique_id": "p2", "clay_insight_summary": "one"}]');
+SAVEPOINT one;
+UPDATE marketing.people_sidecar SET clay_insight_summary = 'one' WHERE person_unique_id = 'p7';
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK TO one;
+SET CONSTRAINTS marketing.one_summary DEFERRED;
+UPDATE marketing.people_sidecar SET clay_insight_summary = 'one' WHERE person_unique_id = 'p7';
+UPDATE marketing.people_sidecar SET clay_insight_summary = 'two' WHERE person_unique_id = 'p7';
+COMMIT;
+ALTER TABLE marketing.people_sidecar DROP CONSTRAINT one_summary;
+DELETE FROM marketing.people_sidecar;
+TRUNCATE marketing.sidecar_rejects;
 -- a copy in and a retry, each a transaction of its own
 COPY sidecar_people_inbox (person_unique_id, enrichment_source) FROM stdin;
 p7	clay
@@ -146,7 +181,7 @@ p9	apify
 \.
 SELECT unique_id, outcome FROM sidecar_retry_rejects() ORDER BY 1;
 TABLE parked;
-SELECT person_unique_id, enrichment_source FROM marketing.people_sidecar WHERE person_unique_id > 'p3' ORDER BY 1;
+SELECT person_unique_id, enrichment_source FROM marketing.people_sidecar WHERE person_unique_id > 'p4' ORDER BY 1;
 DROP TRIGGER refuse ON marketing.people_sidecar;
 DROP FUNCTION refuse, send;
 DROP VIEW parked;
@@ -172,5 +207,12 @@ COMMIT;
 SELECT count(*), (SELECT count(*) FROM marketing.sidecar_rejects) AS parked FROM marketing.company_sidecar;
 INSERT INTO marketing.company_master VALUES ('none', 'None');
 SELECT unique_id, outcome FROM sidecar_retry_rejects() ORDER BY 1;
+-- and one that a partition has of its own
+TRUNCATE marketing.sidecar_rejects, marketing.company_sidecar;
+ALTER TABLE marketing.one ADD UNIQUE (ein_number) DEFERRABLE INITIALLY DEFERRED;
+BEGIN;
+SELECT count(*) FROM sidecar_upsert_companies((SELECT jsonb_agg(jsonb_build_object('company_unique_id', 'c' || i, 'ein_number', '7')) FROM generate_series(1, 20) i));
+COMMIT;
+SELECT (SELECT count(*) FROM marketing.one) AS one, (SELECT count(*) FROM marketing.two) > 1 AS two, (SELECT count(*) FROM marketing.company_sidecar) + (SELECT count(*) FROM marketing.sidecar_rejects) AS both;
 DROP EXTENSION sidecar CASCADE;
 DROP SCHEMA marketing CASCADE;

@@ -116,6 +116,13 @@ SELECT unique_id, on_conflict FROM marketing.sidecar_rejects WHERE unique_id = '
 SET sidecar.on_conflict = latest;
 RESET sidecar.on_conflict;
 
+-- where neither INSERT nor UPDATE of the stored row passes, the reason is that of the UPDATE
+TRUNCATE marketing.sidecar_rejects;
+ALTER TABLE marketing.company_sidecar ADD must text;
+UPDATE marketing.company_sidecar SET must = 'x';
+ALTER TABLE marketing.company_sidecar ALTER must SET NOT NULL, ADD CONSTRAINT nogo CHECK (ein_number <> 'bad');
+SELECT unique_id, outcome, left(error, 60) AS error FROM sidecar_upsert_companies('[{"company_unique_id": "c8", "ein_number": "bad"}, {"company_unique_id": "c9", "ein_number": "new"}]');
+
 DROP VIEW c;
 DROP FUNCTION try_all;
 DROP EXTENSION sidecar CASCADE;

@@ -43,13 +43,12 @@
 /* The columns that the statements always use */
 static const char *const needed[] = {SIDECAR_COL_TIME, SIDECAR_COL_SCORE, SIDECAR_COL_SOURCE};
 
-/* Records whose stored rows are to be updated, and those that have one */
+/* Records whose stored rows are to be updated, and how many have one */
 typedef struct Updates
 {
 	Batch	   *batch;
 	Record	  **records;
 	int			nrecords;
-	Record	  **found;
 	int			nfound;
 } Updates;
 
@@ -73,11 +72,12 @@ static void store_run(Batch *batch, Record **records, int nrecords);
 static bool look_up(Batch *batch, Record **records, int nrecords);
 static void reject_orphan(Batch *batch, Record *record);
 static void write_records(Batch *batch, Record **records, int nrecords, bool may_be_stored);
-static int	update_stored(Batch *batch, Record **records, int nrecords);
+static void write_stretches(Batch *batch, Record **records, int nrecords);
+static bool update_stored(Batch *batch, Record **records, int nrecords);
 static bool write_together(Batch *batch, Record **records, int nrecords);
 static bool try_to_write(Batch *batch, Record **records, int nrecords, SidecarRow **rows);
 static bool may_be_of_insert(const ErrorData *failure);
-static bool try_to_update(Batch *batch, Record *record);
+static bool try_to_update(Batch *batch, Record *record, ErrorData **failure);
 static void update_rows(void *arg);
 static void refuse_record(Batch *batch, Record *record, ErrorData *failure);
 static void tell_rest(Batch *batch, Record **records, int nrecords, SidecarRow **rows);
@@ -299,7 +299,7 @@ sidecar_begin_batch(const SidecarEntity *entity, MemoryContext answers)
 	/* not what a trigger makes another key of */
 	store->look_for_masters = sidecar_may_look_up(store->table) &&
 		(SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA || !sidecar_has_insert_triggers(store->table));
-	batch->can_check = sidecar_can_check_constraints(store->table);
+	sidecar_find_deferrable(&batch->deferrable, store->table);
 	sidecar_begin_conversion(&batch->converter, store->table, store);
 	batch->converter.context = answers;
 	return batch;
@@ -689,7 +689,7 @@ store_run(Batch *batch, Record **records, int nrecords)
 {
 	Record	  **left = palloc(sizeof(Record *) * nrecords);
 	int			nleft = 0;
-	bool		look_first = sidecar_must_look_up(batch->store.table) || !batch->can_check;
+	bool		look_first = sidecar_must_look_up(batch->store.table) || batch->deferrable.unchecked;
 
 	/* a single record that fails would be rejected with a poorer reason */
 	if (nrecords > 1 && batch->write_first && !look_first && write_together(batch, records, nrecords))
@@ -767,12 +767,12 @@ reject_orphan(Batch *batch, Record *record)
 
 /*
  * Writes the records: all by one statement, or else each half.  may_be_stored:
- * it was not found out yet which are.
+ * some have rows, perhaps, which need not be inserted.
  */
 static void
 write_records(Batch *batch, Record **records, int nrecords, bool may_be_stored)
 {
-	int			half;
+	int			half = nrecords / 2;
 
 	check_stack_depth();
 	CHECK_FOR_INTERRUPTS();
@@ -785,55 +785,81 @@ write_records(Batch *batch, Record **records, int nrecords, bool may_be_stored)
 			store_run(batch, &records[0]->next, 1);
 		return;
 	}
-
-	/* one by one that would be a failed statement for each stored row */
 	if (may_be_stored && batch->insert_refused)
 	{
-		nrecords = update_stored(batch, records, nrecords);
-		may_be_stored = false;
+		write_stretches(batch, records, nrecords);
+		return;
 	}
 
 	/*
 	 * a thousand records and one bad one: ten failed statements, not a
 	 * thousand
 	 */
-	half = (nrecords + 1) / 2;
-	if (half > 0)
-		write_records(batch, records, half, may_be_stored);
-	if (half < nrecords)
-		write_records(batch, records + half, nrecords - half, may_be_stored);
+	write_records(batch, records, half, may_be_stored);
+	write_records(batch, records + half, nrecords - half, may_be_stored);
 }
 
 /*
- * Lets the records whose rows are stored change them; moves the others to the
- * beginning, in their order, and returns how many that are: all if it failed.
+ * Writes records whose INSERT is refused, perhaps because a new row would need
+ * more than they give: by UPDATE those that have rows.  One by one that would be
+ * a failed statement for each.
+ *
+ * Rows are locked in key order, so stretches of the others come in between.
  */
-static int
-update_stored(Batch *batch, Record **records, int nrecords)
+static void
+write_stretches(Batch *batch, Record **records, int nrecords)
 {
-	Updates		updates = {batch, records, nrecords, palloc(sizeof(Record *) * nrecords), 0};
 	SidecarRow **rows = palloc(sizeof(SidecarRow *) * nrecords);
-	int			nleft = 0;
-	int			u = 0;
+	Bitmapset  *absent;
+	int			n;
 
-	if (!sidecar_try(update_rows, &updates, batch->attempt))
-	{
-		for (int i = 0; i < nrecords; i++)
-			records[i]->row.outcome = SIDECAR_PENDING;
-		return nrecords;
-	}
-	for (int i = 0; i < updates.nfound; i++)
-		rows[i] = &updates.found[i]->row;
-	if (updates.nfound > 0)
-		tell_rest(batch, updates.found, updates.nfound, rows);
+	for (int i = 0; i < nrecords; i++)
+		rows[i] = &records[i]->row;
+	absent = sidecar_look_up_rows(&batch->store, records[0]->rule, rows, nrecords, true);
 	for (int i = 0; i < nrecords; i++)
 	{
-		if (u < updates.nfound && updates.found[u] == records[i])
-			u++;
-		else
-			records[nleft++] = records[i];
+		/* it is told of what will be locked */
+		rows[i]->outcome = SIDECAR_PENDING;
+		rows[i]->absent = false;
 	}
-	return nleft;
+	for (int start = 0; start < nrecords; start += n)
+	{
+		bool		is_absent = bms_is_member(start, absent);
+
+		for (n = 1; start + n < nrecords && bms_is_member(start + n, absent) == is_absent; n++)
+			;
+		if (is_absent)
+			write_records(batch, records + start, n, false);
+		else if (!update_stored(batch, records + start, n))
+		{
+			/* one of them is bad */
+			write_records(batch, records + start, (n + 1) / 2, n > 1);
+			if (n > 1)
+				write_records(batch, records + start + (n + 1) / 2, n / 2, true);
+		}
+	}
+}
+
+/*
+ * Lets records that have rows change them, and tells what became of each; false:
+ * it failed over one of them, or one has no row any more.
+ */
+static bool
+update_stored(Batch *batch, Record **records, int nrecords)
+{
+	SidecarRow **rows = palloc(sizeof(SidecarRow *) * nrecords);
+	Updates		updates = {batch, records, nrecords, 0};
+	bool		done = sidecar_try(update_rows, &updates, batch->attempt, NULL) && updates.nfound == nrecords;
+
+	for (int i = 0; i < nrecords; i++)
+	{
+		rows[i] = &records[i]->row;
+		if (!done)
+			rows[i]->outcome = SIDECAR_PENDING;
+	}
+	if (done)
+		tell_rest(batch, records, nrecords, rows);
+	return done;
 }
 
 static void
@@ -846,10 +872,9 @@ update_rows(void *arg)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (sidecar_update_row(&batch->store, updates->records[i]->rule, &updates->records[i]->row))
-			updates->found[updates->nfound++] = updates->records[i];
+			updates->nfound++;
 	}
-	if (batch->can_check)
-		sidecar_check_constraints(batch->store.table);
+	sidecar_check_deferred(&batch->deferrable);
 }
 
 /*
@@ -898,10 +923,11 @@ try_to_write(Batch *batch, Record **records, int nrecords, SidecarRow **rows)
 		/* by rule: all of them have the same */
 		bool		matched = sidecar_write_rows(&batch->store, records[0]->rule, rows, nrecords);
 
-		if (matched && batch->can_check)
-			sidecar_check_constraints(batch->store.table);
 		if (matched)
+		{
+			sidecar_check_deferred(&batch->deferrable);
 			ReleaseCurrentSubTransaction();
+		}
 		else
 			RollbackAndReleaseCurrentSubTransaction();
 		written = matched;
@@ -919,7 +945,7 @@ try_to_write(Batch *batch, Record **records, int nrecords, SidecarRow **rows)
 	if (failure != NULL && nrecords == 1)
 	{
 		MemoryContextSwitchTo(attempt);
-		if (!batch->insert_refused || !try_to_update(batch, records[0]))
+		if (!batch->insert_refused || !try_to_update(batch, records[0], (ErrorData **) &failure))
 			refuse_record(batch, records[0], failure);
 		written = true;
 	}
@@ -941,16 +967,19 @@ may_be_of_insert(const ErrorData *failure)
 }
 
 /*
- * Updates the stored row of a record that has refused to be inserted, if there
- * is one; false: there is none, or it refuses as well.
+ * Updates the stored row of a record that has refused to be inserted; false:
+ * there is none, or it refuses as well, and that is the failure then.
  */
 static bool
-try_to_update(Batch *batch, Record *record)
+try_to_update(Batch *batch, Record *record, ErrorData **failure)
 {
-	Record	   *found;
-	Updates		updates = {batch, &record, 1, &found, 0};
+	Updates		updates = {batch, &record, 1, 0};
+	ErrorData  *refusal;
 
-	return sidecar_try(update_rows, &updates, batch->attempt) && updates.nfound == 1;
+	if (sidecar_try(update_rows, &updates, batch->attempt, &refusal))
+		return updates.nfound == 1;
+	*failure = refusal;
+	return false;
 }
 
 /*

@@ -85,6 +85,15 @@ typedef struct Converter
 								 * the record tells */
 } Converter;
 
+/* Constraints that may wait until COMMIT */
+typedef struct Deferrable
+{
+	List	   *relids;			/* of the table and its partitions */
+	List	   *constraints;	/* RangeVars */
+	List	   *deferred;		/* those of them that are so by themselves */
+	bool		unchecked;		/* they cannot be checked early */
+} Deferrable;
+
 /* What stores records, chunk by chunk */
 typedef struct Batch
 {
@@ -96,7 +105,7 @@ typedef struct Batch
 	MemoryContext answers;		/* of what is wrong with records: the caller's */
 	MemoryContext chunk;		/* of what is made of a chunk */
 	bool		write_first;	/* looking up found nothing, of late */
-	bool		can_check;		/* deferred constraints, early */
+	Deferrable	deferrable;		/* constraints that may wait for its rows */
 	bool		insert_refused; /* as a new row, perhaps: the last failure */
 } Batch;
 
@@ -114,6 +123,10 @@ extern void sidecar_begin_conversion(Converter *converter, const SidecarTable *t
 									 const SidecarStore *store);
 extern void sidecar_convert_records(Converter *converter, Record **records, int nrecords);
 
+/* in deferred.c */
+extern void sidecar_find_deferrable(Deferrable *deferrable, const SidecarTable *table);
+extern void sidecar_check_deferred(const Deferrable *deferrable);
+
 /* in field.c */
 extern const JsonbValue *sidecar_read_field(const SidecarColumn *column, const JsonbValue *value,
 											bool from_text, pg_tz *session_zone);
@@ -130,7 +143,7 @@ extern void sidecar_parse_texts(Record *records, int nrecords, bool all);
 /* in reject.c */
 extern void sidecar_try_each(MemoryContext errors, Record **records, int nrecords, RecordWork work,
 							 RecordBlame blame, void *arg);
-extern bool sidecar_try(void (*work) (void *arg), void *arg, Attempt attempt);
+extern bool sidecar_try(void (*work) (void *arg), void *arg, Attempt attempt, ErrorData **failure);
 extern ErrorData *sidecar_roll_back(MemoryContext context, ResourceOwner owner, Attempt attempt);
 extern void sidecar_reject(MemoryContext context, Record *record, ErrorData *edata, const char *field);
 extern int64 sidecar_take_numbers(int64 n);

@@ -1035,6 +1035,7 @@ bind_master(SidecarBinding *binding, Relation rel)
 				binding->master = fk->confrelid;
 				binding->master_key = fk->confkey[0];
 				binding->key_validated = con->convalidated;
+				binding->key_deferrable = con->condeferrable;
 			}
 		}
 		ReleaseSysCache(tuple);

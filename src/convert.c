@@ -458,7 +458,7 @@ can_populate(Converter *converter, Record *record, const Jsonb *fields)
 {
 	Population	population = {converter, record, fields};
 
-	if (sidecar_try(populate_record, &population, READING_VALUES))
+	if (sidecar_try(populate_record, &population, READING_VALUES, NULL))
 		return true;
 	prepare_populate(converter);
 	return false;

@@ -3,117 +3,158 @@
  * deferred.c
  *		Constraints that would be checked no earlier than at COMMIT.
  *
- * One bad record would cost a transaction all others then.  So they are checked
- * when records have been written, in the sub-transaction of those, as SET
- * CONSTRAINTS does; and wait again for what the caller does himself.
+ * One bad record would cost a transaction all others then.  So what waits for
+ * the records of a batch is checked when they have been written, in their
+ * sub-transaction, as SET CONSTRAINTS IMMEDIATE does, and is deferred again.
+ *
+ * That names constraints, and may not reach those of other tables.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_constraint.h"
 #include "catalog/pg_inherits.h"
 #include "commands/trigger.h"
 #include "nodes/makefuncs.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
 #include "batch.h"
 
-static List *deferrable_constraints(Relation rel);
-static void check(void *table);
-static void defer(void *table);
-static void set_constraints(const SidecarTable *table, bool deferred);
+static void find_deferrable(Deferrable *deferrable, Oid relid);
+static bool is_ambiguous(const Deferrable *deferrable, const Form_pg_constraint form);
+static bool is_waiting(const Deferrable *deferrable);
+static void set_constraints(List *constraints, bool deferred);
 
 /*
- * True if a constraint of the table waits to be checked for a row of it.
- */
-bool
-sidecar_constraints_wait(const SidecarTable *table)
-{
-	bool		wait = false;
-	List	   *relids;
-	ListCell   *lc;
-
-	if (deferrable_constraints(table->rel) == NIL)
-		return false;
-	/* those of a partition's rows are the partition's */
-	relids = find_all_inheritors(RelationGetRelid(table->rel), NoLock, NULL);
-	foreach(lc, relids)
-		wait = wait || AfterTriggerPendingOnRel(lfirst_oid(lc));
-	list_free(relids);
-	return wait;
-}
-
-/*
- * Checks the constraints of the table that wait, and raises their error.
+ * Finds the constraints of the table, and of its partitions, that may be
+ * deferred.  They are of the current memory context.
  */
 void
-sidecar_check_constraints(const SidecarTable *table)
+sidecar_find_deferrable(Deferrable *deferrable, const SidecarTable *table)
 {
-	if (!sidecar_constraints_wait(table))
+	ListCell   *lc;
+
+	memset(deferrable, 0, sizeof(Deferrable));
+	/* opened by the statements that write; here their names are enough */
+	deferrable->relids = find_all_inheritors(RelationGetRelid(table->rel), NoLock, NULL);
+	foreach(lc, deferrable->relids)
+		find_deferrable(deferrable, lfirst_oid(lc));
+
+	/* what the caller's own rows wait for is his to settle */
+	deferrable->unchecked = deferrable->unchecked || is_waiting(deferrable);
+}
+
+/*
+ * Checks those that wait, and raises their error.
+ */
+void
+sidecar_check_deferred(const Deferrable *deferrable)
+{
+	if (deferrable->unchecked || !is_waiting(deferrable))
 		return;
-	set_constraints(table, false);
+	set_constraints(deferrable->constraints, false);
 
 	/*
-	 * They were deferred.  This fails where a constraint of that name on
-	 * another table in the schema is not deferrable; then they are not, until
-	 * the transaction ends.
+	 * PostgreSQL does not tell what the transaction has set: it had set some
+	 * that are not so by themselves if none is
 	 */
-	(void) sidecar_try(defer, unconstify(SidecarTable *, table), READING_VALUES);
+	set_constraints(deferrable->deferred != NIL ? deferrable->deferred : deferrable->constraints, true);
 }
 
-/*
- * Checks the constraints of the table that wait; false: rows that others have
- * written in this transaction do not fulfil them, as yet.
- */
-bool
-sidecar_can_check_constraints(const SidecarTable *table)
+static void
+find_deferrable(Deferrable *deferrable, Oid relid)
 {
-	return !sidecar_constraints_wait(table) ||
-		sidecar_try(check, unconstify(SidecarTable *, table), WRITING);
-}
+	Relation	catalog = table_open(ConstraintRelationId, AccessShareLock);
+	SysScanDesc scan;
+	ScanKeyData key;
+	HeapTuple	tuple;
 
-/*
- * The table's constraints that may be deferred: a list of OIDs.
- */
-static List *
-deferrable_constraints(Relation rel)
-{
-	List	   *constraints = NIL;
-
-	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+	ScanKeyInit(&key, Anum_pg_constraint_conrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+	scan = systable_beginscan(catalog, ConstraintRelidTypidNameIndexId, true, NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
-		if (rel->trigdesc->triggers[i].tgdeferrable)
-			constraints = list_append_unique_oid(constraints, rel->trigdesc->triggers[i].tgconstraint);
+		Form_pg_constraint form = (Form_pg_constraint) GETSTRUCT(tuple);
+		RangeVar   *name;
+
+		/* a partition's copy goes with what it is a copy of */
+		if (!form->condeferrable || OidIsValid(form->conparentid))
+			continue;
+		name = makeRangeVar(get_namespace_name(form->connamespace), pstrdup(NameStr(form->conname)), -1);
+		deferrable->constraints = lappend(deferrable->constraints, name);
+		if (form->condeferred)
+			deferrable->deferred = lappend(deferrable->deferred, name);
+		if (is_ambiguous(deferrable, form))
+			deferrable->unchecked = true;
 	}
-	return constraints;
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
 }
 
-static void
-check(void *table)
+/*
+ * True if there is another constraint of that name in the schema, which SET
+ * CONSTRAINTS would reach, too, and which is no partition's copy of it.
+ */
+static bool
+is_ambiguous(const Deferrable *deferrable, const Form_pg_constraint form)
 {
-	set_constraints(table, false);
+	Relation	catalog = table_open(ConstraintRelationId, AccessShareLock);
+	SysScanDesc scan;
+	ScanKeyData keys[2];
+	HeapTuple	tuple;
+	bool		found = false;
+
+	ScanKeyInit(&keys[0], Anum_pg_constraint_conname, BTEqualStrategyNumber, F_NAMEEQ, NameGetDatum(&form->conname));
+	ScanKeyInit(&keys[1], Anum_pg_constraint_connamespace, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(form->connamespace));
+	scan = systable_beginscan(catalog, ConstraintNameNspIndexId, true, NULL, lengthof(keys), keys);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_constraint other = (Form_pg_constraint) GETSTRUCT(tuple);
+
+		if (other->oid != form->oid &&
+			!(OidIsValid(other->conparentid) && list_member_oid(deferrable->relids, other->conrelid)))
+			found = true;
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return found;
 }
 
-static void
-defer(void *table)
+/*
+ * True if one of them waits to be checked for a row.
+ */
+static bool
+is_waiting(const Deferrable *deferrable)
 {
-	set_constraints(table, true);
+	ListCell   *lc;
+
+	/* all that waits in the transaction is looked through */
+	if (deferrable->constraints == NIL)
+		return false;
+	foreach(lc, deferrable->relids)
+	{
+		if (AfterTriggerPendingOnRel(lfirst_oid(lc)))
+			return true;
+	}
+	return false;
 }
 
 /*
  * SET CONSTRAINTS marketing.fk_company_sidecar_company, ... DEFERRED, or IMMEDIATE.
  */
 static void
-set_constraints(const SidecarTable *table, bool deferred)
+set_constraints(List *constraints, bool deferred)
 {
 	ConstraintsSetStmt *statement = makeNode(ConstraintsSetStmt);
-	ListCell   *lc;
 
-	foreach(lc, deferrable_constraints(table->rel))
-		statement->constraints = lappend(statement->constraints,
-										 makeRangeVar(get_namespace_name(RelationGetNamespace(table->rel)),
-													  get_constraint_name(lfirst_oid(lc)), -1));
+	statement->constraints = constraints;
 	statement->deferred = deferred;
 	AfterTriggerSetState(statement);
 }

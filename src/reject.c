@@ -93,11 +93,12 @@ sidecar_roll_back(MemoryContext context, ResourceOwner owner, Attempt attempt)
 }
 
 /*
- * Does the work in a sub-transaction; false: it failed, and is undone.  What
- * does not lie in a record is raised again.
+ * Does the work in a sub-transaction; false: it failed, and is undone, and the
+ * failure is told, unless that is NULL.  What does not lie in a record is raised
+ * again.
  */
 bool
-sidecar_try(void (*work) (void *arg), void *arg, Attempt attempt)
+sidecar_try(void (*work) (void *arg), void *arg, Attempt attempt, ErrorData **failure)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -113,7 +114,12 @@ sidecar_try(void (*work) (void *arg), void *arg, Attempt attempt)
 	}
 	PG_CATCH();
 	{
-		FreeErrorData(sidecar_roll_back(context, owner, attempt));
+		ErrorData  *edata = sidecar_roll_back(context, owner, attempt);
+
+		if (failure != NULL)
+			*failure = edata;
+		else
+			FreeErrorData(edata);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
@@ -186,6 +192,7 @@ is_about_record(int sqlstate, Attempt attempt)
 		case MAKE_SQLSTATE('5', '5', '0', '0', '0'):	/* locks, objects in use */
 		case MAKE_SQLSTATE('5', '7', '0', '0', '0'):	/* cancel, shutdown */
 		case MAKE_SQLSTATE('5', '8', '0', '0', '0'):	/* system */
+		case MAKE_SQLSTATE('7', '2', '0', '0', '0'):	/* snapshot too old */
 		case MAKE_SQLSTATE('F', '0', '0', '0', '0'):	/* configuration file */
 			return false;
 		case MAKE_SQLSTATE('X', 'X', '0', '0', '0'):	/* internal; a few
@@ -630,7 +637,8 @@ cannot_lose(Relation rejects, Relation index)
 {
 	if (index->rd_index->indisexclusion)
 		return false;
-	if (!index->rd_index->indisunique)
+	/* while it is being built it takes no rows */
+	if (!index->rd_index->indisunique || !index->rd_index->indisready)
 		return true;
 	for (int i = 0; i < index->rd_index->indnkeyatts; i++)
 	{

@@ -102,6 +102,7 @@ typedef struct SidecarBinding
 	pg_tz	   *zone;			/* NULL: there is no such zone */
 	bool		key_validated;	/* as pg_constraint says: no proof that every
 								 * row has its master */
+	bool		key_deferrable; /* it may look for masters at COMMIT only */
 	Bitmapset  *demanded;		/* the columns that a new row has to give */
 	bool		has_checks;		/* which a new row has to pass */
 	AttrNumber	master_key;
@@ -298,11 +299,6 @@ extern Oid	sidecar_given_type(Oid type, int32 *typmod);
 extern SidecarError *sidecar_wrong_type(Oid relid, Form_pg_attribute att, Oid type, bool exactly);
 extern SidecarError *sidecar_error(int sqlstate, const char *message, const char *detail, const char *hint);
 sidecar_noreturn extern void sidecar_raise(const SidecarError *error);
-
-/* in deferred.c */
-extern bool sidecar_constraints_wait(const SidecarTable *table);
-extern void sidecar_check_constraints(const SidecarTable *table);
-extern bool sidecar_can_check_constraints(const SidecarTable *table);
 
 /* in field.c */
 extern bool sidecar_read_argument(const SidecarColumn *column, Datum *value);

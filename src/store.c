@@ -58,6 +58,7 @@ static dlist_head plans = DLIST_STATIC_INIT(plans);
 static int	nplans = 0;
 
 static bool may_write(const SidecarTable *table);
+static bool looks_late(const SidecarTable *table);
 static void require_own_master(const SidecarTable *table, const SidecarColumns *columns,
 							   const SidecarRow *row);
 static bool has_demands(const SidecarTable *table, const SidecarColumns *columns, const SidecarRow *row);
@@ -141,12 +142,9 @@ sidecar_store_row(const SidecarTable *table, const SidecarColumns *columns,
 	SidecarBinding *binding = table->binding;
 	SidecarOutcome outcome = SIDECAR_PENDING;
 
-	/* rows that are not ours may wait for what is still to come */
-	bool		can_check = !sidecar_constraints_wait(table);
-
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	if (sidecar_must_look_up(table))
+	if (sidecar_must_look_up(table) || looks_late(table))
 		require_own_master(table, columns, row);
 
 	/* nobody gets an answer by that who may not write */
@@ -155,8 +153,6 @@ sidecar_store_row(const SidecarTable *table, const SidecarColumns *columns,
 		outcome = SIDECAR_UNCHANGED;
 	else
 		outcome = write_row(table, columns, rule, row);
-	if (can_check)
-		sidecar_check_constraints(table);
 
 	/*
 	 * The statement has locked the row that it left alone, so what we see now
@@ -169,6 +165,16 @@ sidecar_store_row(const SidecarTable *table, const SidecarColumns *columns,
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");
 	return outcome;
+}
+
+/*
+ * True if the foreign key may find too late that there is no master, and this
+ * role may look for itself; a trigger may make another key of the row's.
+ */
+static bool
+looks_late(const SidecarTable *table)
+{
+	return table->binding->key_deferrable && !sidecar_has_insert_triggers(table) && sidecar_may_look_up(table);
 }
 
 /*
@@ -470,10 +476,9 @@ sidecar_chunk_desc(const SidecarColumns *columns)
 }
 
 /*
- * Writes rows, whose keys differ and which clear the same columns, by the
- * statements for that, and tells in each
- * what became of it: PENDING if it was left alone.  Rows that are in key order
- * are locked in key order.  Whatever fails is raised.
+ * Writes rows, whose keys differ and which clear the same columns, and tells in
+ * each what became of it: PENDING if it was left alone.  Rows that are in key
+ * order are locked in key order.  Whatever fails is raised.
  *
  * Returns false if it cannot be told which of the rows were written, for want of
  * a key that is as it was sent: then they have to be written by fewer.
@@ -513,10 +518,7 @@ sidecar_update_row(SidecarStore *store, SidecarRule rule, SidecarRow *row)
 	if (execute_again(store, &lock, SPI_OK_SELECT, row) == 0)
 		return false;
 	if (!store->keep && execute_again(store, &update, SPI_OK_UPDATE_RETURNING, row) == 1)
-	{
-		require_own_table(store->table, SPI_tuptable->vals[0], SPI_tuptable->tupdesc);
 		row->outcome = SIDECAR_UPDATED;
-	}
 	return true;
 }
 
@@ -540,6 +542,8 @@ execute_again(SidecarStore *store, const SidecarRequest *request, int expected, 
 
 		for (int i = 0; i < n; i++)
 			types[i] = store->columns.columns[i]->given_type;
+		if (prepared->sql != NULL)
+			SPI_freeplan(prepared->plan);
 		prepared->sql = NULL;
 		prepared->plan = SPI_prepare(sql, n, types);
 		if (prepared->plan == NULL)
@@ -553,6 +557,9 @@ execute_again(SidecarStore *store, const SidecarRequest *request, int expected, 
 	MemoryContextSwitchTo(caller);
 	if (ret != expected)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(ret));
+	if (SPI_processed > 0 && request->statement == SIDECAR_UPDATE)
+		require_own_table(store->table, SPI_tuptable->vals[0], SPI_tuptable->tupdesc);
+	SPI_freetuptable(SPI_tuptable);
 	return SPI_processed;
 }
 
