@@ -28,7 +28,7 @@
 #include "batch.h"
 
 static void find_deferrable(Deferrable *deferrable, Oid relid);
-static bool is_ambiguous(const Deferrable *deferrable, const Form_pg_constraint form);
+static bool is_ambiguous(const Deferrable *deferrable, Form_pg_constraint form);
 static bool is_waiting(const Deferrable *deferrable);
 static void set_constraints(List *constraints, bool deferred);
 
@@ -45,7 +45,9 @@ sidecar_find_deferrable(Deferrable *deferrable, const SidecarTable *table)
 	/* opened by the statements that write; here their names are enough */
 	deferrable->relids = find_all_inheritors(RelationGetRelid(table->rel), NoLock, NULL);
 	foreach(lc, deferrable->relids)
+	{
 		find_deferrable(deferrable, lfirst_oid(lc));
+	}
 
 	/* what the caller's own rows wait for is his to settle */
 	deferrable->unchecked = deferrable->unchecked || is_waiting(deferrable);
@@ -102,7 +104,7 @@ find_deferrable(Deferrable *deferrable, Oid relid)
  * CONSTRAINTS would reach, too, and which is no partition's copy of it.
  */
 static bool
-is_ambiguous(const Deferrable *deferrable, const Form_pg_constraint form)
+is_ambiguous(const Deferrable *deferrable, Form_pg_constraint form)
 {
 	Relation	catalog = table_open(ConstraintRelationId, AccessShareLock);
 	SysScanDesc scan;
