@@ -2,13 +2,13 @@
 -- kept twice: for people, by every way in.  Deferrable constraints are in
 -- deferred.sql, a cut-over is in test/t/014_cutover.pl.
 --
--- E2  what a trigger raises             "raised": by import, inbox, retry and single; what ends the call
--- E3  no sequence                       "taken over": parked records that come from elsewhere
--- E4  keys as the column says           "alike": people, retries, inbox, a domain; a trigger that normalises, with UPDATE too
--- E5  the table of parked records       "gone", "replaced", "moved": dropped, copied, restored, in one transaction
--- E6  the same again, and retries       "daily": batch, import and inbox three times; 10 broken ones first
--- E7  text that jsonb refuses           "no JSON": people, inside arrays, cut off, in keys
--- E8  one entity's trouble              "one of two": no table, no key, no master, no trigger, each way round
+-- what a trigger raises             "raised": by import, inbox, retry and single; what ends the call
+-- no sequence                       "taken over": parked records that come from elsewhere
+-- keys as the column says           "alike": people, retries, inbox, a domain; a trigger that normalises, with UPDATE too
+-- the table of parked records       "gone", "replaced", "moved": dropped, copied, restored, in one transaction
+-- the same again, and retries       "daily": batch, import and inbox three times; 10 broken ones first
+-- text that jsonb refuses           "no JSON": people, inside arrays, cut off, in keys
+-- one entity's trouble              "one of two": no table, no key, no master, no trigger, each way round
 SET client_min_messages = warning;
 \set SHOW_CONTEXT never
 \set VERBOSITY terse

@@ -1,13 +1,13 @@
 -- A stored row is updated whatever a new one would need, and the rules tell the
 -- truth about it: for people, by every way in.
 --
--- F   NOT NULL column, policy           "a stored person"; domain, CHECK, generated and identity columns, policies,
---                                       columns without privileges, many at once: after it
--- J   fill and provenance               "fill": twice, with clear, on an empty row, users' own columns
---     most_confident, newest            "scores", "times"
---     vetoed is not unchanged           "a veto"
---     a revoked writer                  "who may not write"
---     an inbox and DEFAULTs             "defaults"
+-- NOT NULL column, policy           "a stored person"; domain, CHECK, generated and identity columns, policies,
+--                                   columns without privileges, many at once: after it
+-- fill and provenance               "fill": twice, with clear, on an empty row, users' own columns
+-- most_confident, newest            "scores", "times"
+-- vetoed is not unchanged           "a veto"
+-- a revoked writer                  "who may not write"
+-- an inbox and DEFAULTs             "defaults"
 SET client_min_messages = warning;
 \set SHOW_CONTEXT never
 \set VERBOSITY terse

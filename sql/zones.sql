@@ -1,13 +1,13 @@
 -- The zone belongs to the table: more of what timezone.sql is about, for people,
 -- by every way in, from sessions in any zone.
 --
--- I   a session's zone decides          "sessions": New York, Kolkata, UTC, numeric and POSIX ones
---     the hour of the change            "the hour": the one that comes twice, in a session's and in the table's zone; the gap
---     reports                           "reports": equal to the seed's queries under the table's zone
---     defaults, users' columns          "defaults": created_at, updated_at, timestamp, timestamptz, time and date of users
---     timestamptz columns               "instants": newest in the hour that comes twice
---     the zone changes                  "another zone": in a transaction that is rolled back, for one entity of two
---     taking over                       "taken over": people, no rows, the session's zone
+-- a session's zone decides          "sessions": New York, Kolkata, UTC, numeric and POSIX ones
+-- the hour of the change            "the hour": the one that comes twice, in a session's and in the table's zone; the gap
+-- reports                           "reports": equal to the seed's queries under the table's zone
+-- defaults, users' columns          "defaults": created_at, updated_at, timestamp, timestamptz, time and date of users
+-- timestamptz columns               "instants": newest in the hour that comes twice
+-- the zone changes                  "another zone": in a transaction that is rolled back, for one entity of two
+-- taking over                       "taken over": people, no rows, the session's zone
 -- A dump's zone is in test/t/001_dump_restore.pl and 014_cutover.pl.
 SET client_min_messages = warning;
 \set SHOW_CONTEXT never
