@@ -233,8 +233,9 @@ GRANT INSERT ON marketing.company_sidecar TO regress_sidecar_operator;
 ALTER TABLE marketing.company_sidecar ENABLE ROW LEVEL SECURITY;
 CREATE POLICY mine ON marketing.company_sidecar USING (company_unique_id <> 'theirs');
 SET ROLE regress_sidecar_operator;
-SELECT sidecar_retry_rejects();
-\echo :LAST_ERROR_SQLSTATE
+BEGIN;
+SELECT unique_id, outcome, error FROM sidecar_retry_rejects();
+ROLLBACK;
 RESET ROLE;
 ALTER TABLE marketing.company_sidecar DISABLE ROW LEVEL SECURITY;
 DROP POLICY mine ON marketing.company_sidecar;
@@ -306,6 +307,40 @@ SELECT outcome FROM sidecar_retry_rejects();
 ALTER TABLE marketing.company_sidecar DROP CONSTRAINT no_bad;
 SELECT outcome FROM sidecar_retry_rejects();
 SELECT enrichment_payload FROM marketing.company_sidecar WHERE company_unique_id = 'late';
+
+-- of the same time what came after it stays, but of several parked ones the last is stored
+TRUNCATE marketing.sidecar_rejects;
+INSERT INTO marketing.company_master VALUES ('tie1', 'Tie'), ('tie2', 'Tie');
+SELECT unique_id, outcome FROM sidecar_upsert_companies('[{"company_unique_id": "tie1", "ein_number": "old", "confidence_score": 700}, {"company_unique_id": "tie1", "ein_number": "new", "confidence_score": 90},
+    {"company_unique_id": "tie2", "ein_number": "old", "clay_tags": ["x"], "confidence_score": 700, "last_enriched_at": "2026-01-01"}, {"company_unique_id": "tie2", "ein_number": "new", "last_enriched_at": "2026-01-01"},
+    {"company_unique_id": "tie3", "ein_number": "1"}, {"company_unique_id": "tie3", "ein_number": "2"}, {"company_unique_id": "tie4", "ein_number": "1", "last_enriched_at": "2026-01-01"},
+    {"company_unique_id": "tie4", "ein_number": "2", "last_enriched_at": "2026-01-01"}, {"company_unique_id": "tie4", "ein_number": "0", "last_enriched_at": "2025-01-01"}]');
+UPDATE marketing.sidecar_rejects SET record = record || '{"confidence_score": 70}';
+INSERT INTO marketing.company_master VALUES ('tie3', 'Tie'), ('tie4', 'Tie');
+SELECT unique_id, outcome FROM sidecar_retry_rejects();
+SELECT company_unique_id, ein_number, confidence_score, clay_tags FROM marketing.company_sidecar WHERE company_unique_id ~ '^tie' ORDER BY 1;
+
+-- what a policy refuses is rejected, and stops nobody else's
+CREATE ROLE regress_sidecar_retrier;
+GRANT USAGE ON SCHEMA marketing TO regress_sidecar_retrier;
+GRANT SELECT, INSERT, UPDATE ON marketing.company_sidecar TO regress_sidecar_retrier;
+GRANT SELECT, UPDATE, DELETE ON marketing.sidecar_rejects TO regress_sidecar_retrier;
+GRANT SELECT ON marketing.company_master TO regress_sidecar_retrier;
+ALTER TABLE marketing.company_sidecar ENABLE ROW LEVEL SECURITY;
+CREATE POLICY not_evil ON marketing.company_sidecar USING (ein_number IS DISTINCT FROM 'evil');
+SELECT unique_id, outcome FROM sidecar_upsert_companies('[{"company_unique_id": "later1", "ein_number": "evil"}, {"company_unique_id": "later2", "ein_number": "good"}, {"company_unique_id": "later3", "ein_number": "good"}]');
+INSERT INTO marketing.company_master VALUES ('later1', 'Later'), ('later2', 'Later'), ('later3', 'Later');
+SET ROLE regress_sidecar_retrier;
+SELECT unique_id, outcome, error FROM sidecar_retry_rejects(1);
+SELECT unique_id, outcome FROM sidecar_retry_rejects();
+RESET ROLE;
+SELECT unique_id, sqlstate, attempts FROM marketing.sidecar_rejects;
+DROP POLICY not_evil ON marketing.company_sidecar;
+ALTER TABLE marketing.company_sidecar DISABLE ROW LEVEL SECURITY;
+DROP OWNED BY regress_sidecar_retrier;
+DROP ROLE regress_sidecar_retrier;
+TRUNCATE marketing.sidecar_rejects;
+DELETE FROM marketing.company_master WHERE company_unique_id ~ '^(tie|later)';
 
 -- a key that is checked no earlier than at COMMIT
 ALTER TABLE marketing.company_sidecar ALTER CONSTRAINT fk_company_sidecar_company DEFERRABLE INITIALLY DEFERRED;

@@ -182,7 +182,7 @@ upsert_many(FunctionCallInfo fcinfo, const char *label, Oid type)
 	else
 		records = sidecar_read_text(PG_GETARG_TEXT_PP(0), &sent, &nrecords);
 	sidecar_parse_texts(records, nrecords, types[0] == TEXTOID);
-	sidecar_store_records(sent.entity, records, nrecords);
+	sidecar_store_records(sent.entity, records, nrecords, false);
 	/* in the same transaction: what is rolled back was not parked either */
 	sidecar_park(records, nrecords, sidecar_take_numbers(nrecords));
 	for (int i = 0; i < nrecords; i++)
@@ -251,12 +251,14 @@ put_record(ReturnSetInfo *rsinfo, const Record *record)
  * Stores the records, all of one entity, and tells in each what became of it.
  */
 void
-sidecar_store_records(const SidecarEntity *entity, Record *records, int nrecords)
+sidecar_store_records(const SidecarEntity *entity, Record *records, int nrecords, bool parked)
 {
 	Batch	   *batch = sidecar_begin_batch(entity, CurrentMemoryContext);
 	Record	  **order = MemoryContextAllocHuge(CurrentMemoryContext,
 											   sizeof(Record *) * Max(nrecords, 1));
 
+	/* of parked ones of the same time, too, the last is to stand */
+	batch->merging = batch->parked = parked;
 	for (int i = 0; i < nrecords; i++)
 	{
 		records[i].key = sidecar_record_key(&records[i].json, entity->key);
@@ -483,27 +485,29 @@ store_merged(Batch *batch, Record **records, int nrecords)
 }
 
 /*
- * Merges records of one key, if their rule lets them; else each stays what it
- * is.  Puts what is to be stored into wholes, and returns how many that are.
+ * Merges records of one key, those one after another that their rule lets be
+ * merged.  Puts what is to be stored into wholes, and returns how many that are.
  */
 static int
 merge_key(const Batch *batch, Record **records, int nrecords, Record **wholes)
 {
+	int			npending = 0;
 	int			nwholes = 0;
-	bool		can = true;
+	int			n;
 
 	for (int i = 0; i < nrecords; i++)
 	{
-		/* it could not be converted */
-		if (records[i]->outcome != SIDECAR_PENDING)
-			continue;
-		wholes[nwholes++] = records[i];
-		can = can && can_merge(batch, wholes[0], records[i]);
+		/* else it could not be converted */
+		if (records[i]->outcome == SIDECAR_PENDING)
+			wholes[npending++] = records[i];
 	}
-	if (!can || nwholes == 0)
-		return nwholes;
-	wholes[0] = merge(batch, wholes, nwholes);
-	return 1;
+	for (int start = 0; start < npending; start += n)
+	{
+		for (n = 1; start + n < npending && can_merge(batch, wholes[start], wholes[start + n]); n++)
+			;
+		wholes[nwholes++] = merge(batch, wholes + start, n);
+	}
+	return nwholes;
 }
 
 /*
@@ -558,7 +562,10 @@ static void
 tell_members(const Record *whole)
 {
 	for (int i = 0; i < whole->nmembers && whole->outcome != SIDECAR_REJECTED; i++)
+	{
 		whole->members[i]->outcome = whole->outcome;
+		whole->members[i]->row.absent = whole->row.absent;
+	}
 }
 
 /*
@@ -572,9 +579,9 @@ can_merge(const Batch *batch, const Record *a, const Record *b)
 
 	if (batch->store.keep)
 		return true;
-	return a->rule == b->rule &&
+	return a->rule == b->rule && a->row.cleared == NULL && b->row.cleared == NULL &&
 		(a->rule == SIDECAR_OVERWRITE ||
-		 (a->rule == SIDECAR_NEWEST &&
+		 ((a->rule == SIDECAR_NEWEST || a->rule == SIDECAR_NEWER) &&
 		  DatumGetTimestampTz(a->row.values[time]) == DatumGetTimestampTz(b->row.values[time])));
 }
 
@@ -983,13 +990,13 @@ try_to_update(Batch *batch, Record *record, ErrorData **failure)
 }
 
 /*
- * Rejects a record that cannot be written; what a policy refuses is no record's
- * fault.
+ * Rejects a record that cannot be written.  What a policy refuses is the caller's
+ * fault, unless somebody else has sent it.
  */
 static void
 refuse_record(Batch *batch, Record *record, ErrorData *failure)
 {
-	if (failure->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE)
+	if (failure->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE && !batch->parked)
 		ReThrowError(failure);
 	sidecar_reject(batch->answers, record, failure, NULL);
 }

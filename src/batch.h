@@ -102,6 +102,7 @@ typedef struct Batch
 	Bitmapset  *defaulted;		/* which of the columns have a default */
 	Attempt		attempt;		/* what its writing is */
 	bool		merging;		/* records of one key may become one */
+	bool		parked;			/* they were, and may not stop each other */
 	MemoryContext answers;		/* of what is wrong with records: the caller's */
 	MemoryContext chunk;		/* of what is made of a chunk */
 	bool		write_first;	/* looking up found nothing, of late */
@@ -110,7 +111,7 @@ typedef struct Batch
 } Batch;
 
 /* in batch.c */
-extern void sidecar_store_records(const SidecarEntity *entity, Record *records, int nrecords);
+extern void sidecar_store_records(const SidecarEntity *entity, Record *records, int nrecords, bool parked);
 extern Batch *sidecar_begin_batch(const SidecarEntity *entity, MemoryContext answers);
 extern bool sidecar_can_store(const SidecarBinding *binding);
 extern void sidecar_store_chunk(Batch *batch, Record **records, int nrecords);

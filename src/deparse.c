@@ -44,6 +44,7 @@
 #define EQ " OPERATOR(pg_catalog.=) "
 #define NE " OPERATOR(pg_catalog.<>) "
 #define GE " OPERATOR(pg_catalog.>=) "
+#define GT " OPERATOR(pg_catalog.>) "
 
 static const char *master_key(const SidecarTable *table);
 static void append_chunk(StringInfo sql, const SidecarColumns *columns);
@@ -356,6 +357,10 @@ append_rule(StringInfo sql, const SidecarRequest *request)
 			/* of the same time it is not older: it may correct the stored row */
 			appendStringInfoString(sql, "(s." SIDECAR_COL_TIME " IS NULL "
 								   "OR EXCLUDED." SIDECAR_COL_TIME GE "s." SIDECAR_COL_TIME ") AND ");
+			break;
+		case SIDECAR_NEWER:
+			appendStringInfoString(sql, "(s." SIDECAR_COL_TIME " IS NULL "
+								   "OR EXCLUDED." SIDECAR_COL_TIME GT "s." SIDECAR_COL_TIME ") AND ");
 			break;
 		case SIDECAR_MOST_CONFIDENT:
 			/* a record without a score is less than any that has one */

@@ -44,17 +44,17 @@ PG_FUNCTION_INFO_V1(sidecar_retry_rejects);
  * Tries parked records again, at most max_rows (NULL: all): those that were not
  * tried for longest, in the order in which they were parked.  Those that are
  * stored leave the table; attempts, last_tried_at and the error of the others
- * are brought up.  A record that was sent under "overwrite" is tried under
- * "newest", and if that keeps it away, under "fill"; and one without
+ * are brought up.  A record that was sent under "overwrite" changes a stored row
+ * only if it is newer, else it is tried under "fill"; and one without
  * last_enriched_at takes the time when it was parked: so it never overwrites
- * something newer, and what nobody else gave is not lost.
+ * what came after it, and what nobody else gave is not lost.
  *
  * Several sessions may run at once: each takes other records, and leaves one
  * alone as long as an older one of the same key is with somebody else.
  * Records of an entity that cannot be stored now are left alone; one whose entity
  * or rule is none is rejected, until somebody mends the word.  Errors: those of
  * sidecar_upsert_companies(), and a policy that hides from DELETE what was
- * stored (42501).
+ * stored (42501); a record that a policy refuses is rejected.
  */
 Datum
 sidecar_retry_rejects(PG_FUNCTION_ARGS)
@@ -81,7 +81,7 @@ sidecar_retry_rejects(PG_FUNCTION_ARGS)
 			continue;
 		if (records[start].entity != NULL)
 		{
-			sidecar_store_records(records[start].entity, records + start, i - start);
+			sidecar_store_records(records[start].entity, records + start, i - start, true);
 			fill_gaps(records + start, i - start);
 		}
 		start = i;
@@ -163,7 +163,7 @@ fill_gaps(Record *records, int nrecords)
 		again[i].unknown_keys = record->unknown_keys;
 		again[i].time = record->time;
 	}
-	sidecar_store_records(again[0].entity, again, n);
+	sidecar_store_records(again[0].entity, again, n, true);
 	for (int i = 0; i < n; i++)
 	{
 		overtaken[i]->outcome = again[i].outcome;
@@ -367,7 +367,7 @@ read_reject(Record *record, HeapTuple tuple, TupleDesc desc)
 	/* it was overtaken meanwhile, perhaps */
 	record->may_fill = record->rule == SIDECAR_OVERWRITE;
 	if (record->may_fill)
-		record->rule = SIDECAR_NEWEST;
+		record->rule = SIDECAR_NEWER;
 }
 
 /*

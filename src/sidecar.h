@@ -132,7 +132,9 @@ typedef enum SidecarRule
 	SIDECAR_OVERWRITE,
 	SIDECAR_NEWEST,
 	SIDECAR_MOST_CONFIDENT,
-	SIDECAR_FILL
+	SIDECAR_FILL,
+	SIDECAR_NEWER				/* newest, but of the same time what is stored
+								 * stays: of parked records, no word for it */
 } SidecarRule;
 
 #define SIDECAR_RULES (SIDECAR_FILL + 1)
