@@ -156,6 +156,16 @@ INSERT INTO marketing.sidecar_rejects (record_no, entity, unique_id, record, on_
 SELECT unique_id, outcome, error FROM sidecar_retry_rejects() ORDER BY error, unique_id, outcome;
 SELECT entity, unique_id, record, on_conflict, attempts FROM marketing.sidecar_rejects ORDER BY entity, on_conflict, record;
 
+-- nor is a table with rules a sidecar by which something else is written, or nothing
+CREATE RULE other AS ON UPDATE TO marketing.company_sidecar DO ALSO NOTIFY other;
+SELECT * FROM sidecar_upsert_companies('{"company_unique_id": "c1"}');
+\echo :LAST_ERROR_SQLSTATE
+SELECT to_do FROM sidecar_status() WHERE entity = 'company';
+DROP RULE other ON marketing.company_sidecar;
+CREATE RULE other AS ON DELETE TO marketing.company_sidecar DO ALSO NOTIFY other;
+SELECT outcome FROM sidecar_upsert_companies('{"company_unique_id": "c1", "ein_number": "4"}');
+DROP RULE other ON marketing.company_sidecar;
+
 DROP EXTENSION sidecar CASCADE;
 DROP SCHEMA marketing CASCADE;
 DROP PROCEDURE try_types, alter_and_ask;

@@ -35,6 +35,7 @@
 #include "nodes/value.h"
 #include "optimizer/optimizer.h"
 #include "parser/parse_func.h"
+#include "rewrite/prs2lock.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -132,6 +133,7 @@ static SidecarError *none_claims(const SidecarBinding *binding, Oid distrusted);
 static List *trusted_tables(List *tables, Oid function, Oid *distrusted);
 static bool is_shard(Oid relid);
 static SidecarError *misfit(Relation rel, const SidecarEntity *entity);
+static bool has_rules(Relation rel);
 static SidecarError *parked_misfit(Relation rel);
 static void bind_sidecar(SidecarBinding *binding, Relation rel, Oid function);
 static bool has_checks(Relation rel);
@@ -872,6 +874,11 @@ misfit(Relation rel, const SidecarEntity *entity)
 	TupleDesc	desc = RelationGetDescr(rel);
 	bool		has_key = false;
 
+	/* from the parked ones records are taken, too */
+	if (entity->label == NULL ? rel->rd_rules != NULL : has_rules(rel))
+		return sidecar_error(ERRCODE_WRONG_OBJECT_TYPE,
+							 psprintf("table %s has rules", sidecar_relation_sql(RelationGetRelid(rel))),
+							 NULL, "Drop them: a trigger can do the same.");
 	if (entity->label == NULL)
 		return parked_misfit(rel);
 	for (int i = 0; i < desc->natts; i++)
@@ -904,6 +911,21 @@ misfit(Relation rel, const SidecarEntity *entity)
 }
 
 /*
+ * True of a table with rules by which something else happens than what is
+ * written, or nothing; ON CONFLICT refuses them, too.
+ */
+static bool
+has_rules(Relation rel)
+{
+	for (int i = 0; rel->rd_rules != NULL && i < rel->rd_rules->numLocks; i++)
+	{
+		if (rel->rd_rules->rules[i]->event == CMD_INSERT || rel->rd_rules->rules[i]->event == CMD_UPDATE)
+			return true;
+	}
+	return false;
+}
+
+/*
  * Why records cannot be parked in the table; NULL if they can.
  */
 static SidecarError *
@@ -912,11 +934,6 @@ parked_misfit(Relation rel)
 	Oid			relid = RelationGetRelid(rel);
 	SidecarError *missing = NULL;
 
-	/* instead of what is parked something else would happen, or nothing */
-	if (rel->rd_rules != NULL)
-		return sidecar_error(ERRCODE_WRONG_OBJECT_TYPE,
-							 psprintf("table %s has rules", sidecar_relation_sql(relid)),
-							 NULL, "Drop them: a trigger can do the same.");
 	for (int c = 0; c < lengthof(parked_columns); c++)
 	{
 		AttrNumber	attnum = get_attnum(relid, parked_columns[c].name);
