@@ -303,7 +303,7 @@ my @rows = (
 		(map { my $t = "marketing.$_"; ("DELETE FROM $t", "TRUNCATE $t CASCADE", "ALTER TABLE $t DISABLE TRIGGER ALL", "DROP TABLE $t", "CREATE TRIGGER mine BEFORE UPDATE ON $t FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()") } qw(company_sidecar people_sidecar company_master people_master)),
 		"UPDATE marketing.company_master SET company_name = 'x'", "INSERT INTO marketing.people_master VALUES ('x', 'x')", 'CREATE TABLE marketing.mine ()' ],);
 # and what everybody may call, a stranger too: it shows the catalog, or does only what its caller may do himself
-my $for_all = qr/^sidecar_(install|create_masters|lock_tables|make|drop_replaced|distrust|doubt_zone|entity_bindings|trigger_functions|found_tables|found_masters|has_key|is_shard|suspects|unbound_tables|objects(_(inboxes|schema|tables|columns|keys|checks|indexes|triggers|foreign_keys))?|(table|column|index|check)_definitions)$/;
+my $for_all = qr/^sidecar_(install|create_masters|lock_tables|make|drop_replaced|distrust|doubt_zone|entity_bindings|trigger_functions|found_tables|found_masters|has_key|accepted_type|is_shard|suspects|unbound_tables|objects(_(inboxes|schema|tables|columns|keys|checks|indexes|triggers|foreign_keys))?|(table|column|index|check)_definitions)$/;
 
 sub plain_call    # with arguments that are right
 {
