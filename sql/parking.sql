@@ -371,7 +371,7 @@ INSERT INTO marketing.company_master VALUES ('x1', 'Late');
 SELECT unique_id, outcome FROM sidecar_retry_rejects() WHERE unique_id ~* 'x1';
 SELECT company_unique_id, ein_number FROM marketing.company_sidecar WHERE ein_number IS NOT NULL ORDER BY 1;
 ROLLBACK;
--- a trigger that makes the key of a master of what was sent: for who may look for masters, too
+-- a trigger that makes the key of a master of what was sent: who may look for masters looks for what was sent
 BEGIN;
 CREATE FUNCTION tidy() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.company_unique_id := lower(btrim(NEW.company_unique_id)); RETURN NEW; END $$;
 CREATE TRIGGER tidy BEFORE INSERT ON marketing.company_sidecar FOR EACH ROW EXECUTE FUNCTION tidy();

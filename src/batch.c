@@ -298,9 +298,7 @@ sidecar_begin_batch(const SidecarEntity *entity, MemoryContext answers)
 		WRITING_UNDER_POLICIES : WRITING;
 	describe_columns(batch, entity);
 	store->desc = sidecar_chunk_desc(&store->columns);
-	/* not what a trigger makes another key of */
-	store->look_for_masters = sidecar_may_look_up(store->table) &&
-		(SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA || !sidecar_has_insert_triggers(store->table));
+	store->look_for_masters = sidecar_may_look_up(store->table);
 	sidecar_find_deferrable(&batch->deferrable, store->table);
 	sidecar_begin_conversion(&batch->converter, store->table, store);
 	batch->converter.context = answers;
